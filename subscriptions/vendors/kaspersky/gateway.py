@@ -87,8 +87,11 @@ class KasperskyGateway(Gateway):
             seat_change if SEATS_BY_REPEATED_ACTIVATE else "unsupported"
         )
         self._max_answer_bytes = max_answer_bytes
+        # Reading the public authorities takes longer than a whole exchange over loopback, which has no use for them.
+        wants_tls = self._endpoint.scheme == "https" or client_cert or client_key or ca_file
+        tls = _tls_context(client_cert, client_key, ca_file) if wants_tls else None
         self._client = httpx.Client(
-            transport=AttemptTransport(_tls_context(client_cert, client_key, ca_file)),
+            transport=AttemptTransport(tls),
             trust_env=False,
             follow_redirects=False,
             # One vendor's answers must not change what the next request carries.
