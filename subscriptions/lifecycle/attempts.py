@@ -1,0 +1,203 @@
+"""One attempt to carry out an order: taken under the lock, applied exactly once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from django.db import transaction
+
+from subscriptions import actions, clock
+from subscriptions.lifecycle import rows
+from subscriptions.models import Event, Order, OrderStatus, Subscription, VendorCall
+from subscriptions.vendors.port import Answer, Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Decision: write this call down, then make it."""
+
+    call: VendorCall
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Decision: nothing may be sent before `until`."""
+
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Decision: a person must look at it."""
+
+    code: str
+    message: str
+
+
+Decision = Attempt | Wait | Hold
+
+
+def claim(
+    order_id: int, decide: Callable[[Order, Subscription, list[VendorCall]], Decision]
+) -> tuple[Order, Subscription, VendorCall] | None:
+    """Take an order for one attempt; None when there is nothing to do for this worker.
+
+    `decide` runs under the lock and only computes. An attempt is committed before its socket opens; while it is
+    unfinished, no other worker sends. A finished or held order is left alone.
+    """
+    with transaction.atomic(durable=True):
+        found = Order.objects.filter(pk=order_id).values_list("subscription_id", flat=True).first()
+        if found is None:
+            return None
+        subscription = rows.lock_subscriptions([found])[found]
+        order = rows.lock_orders([order_id])[order_id]
+        if order.status not in (OrderStatus.PLACED, OrderStatus.IN_PROGRESS):
+            return None
+        decision = decide(order, subscription, list(order.vendor_calls.order_by("pk")))
+        match decision:
+            case Wait(until):
+                order.next_attempt_at = until
+                rows.update([order], rows.ORDER_FIELDS)
+                rows.defer_soon(order)
+                return None
+            case Hold(code, message):
+                if order.status == OrderStatus.PLACED:
+                    order.claim()
+                _hold(order, code, message)
+                rows.update([order], rows.ORDER_FIELDS)
+                rows.order_event(order, subscription, "held", clock.now()).save(force_insert=True)
+                return None
+        if order.status == OrderStatus.PLACED:
+            order.claim()
+        order.first_sent_at = order.first_sent_at or decision.call.started_at
+        order.next_attempt_at = decision.call.deadline
+        decision.call.save(force_insert=True)
+        rows.update([order], rows.ORDER_FIELDS)
+        return order, subscription, decision.call
+
+
+def _hold(order: Order, code: str, message: str) -> None:
+    order.hold()
+    order.next_attempt_at = None
+    order.outcome_code, order.outcome_message, order.needs_staff = code, message, True
+
+
+class Verdict(StrEnum):
+    """What became of an attempt."""
+
+    COMPLETE = "complete"
+    """The vendor has it: apply the effect."""
+    FAIL = "fail"
+    """Refused: our record stays."""
+    HOLD = "hold"
+    """Cannot be settled without a person."""
+    RELEASE = "release"
+    """Surely not applied: `placed` again, tried at `again_at`."""
+    AGAIN = "again"
+    """Not known yet: stays in progress, looked at again at `again_at`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One attempt's answer and verdict; `evidence` is what a settling read proved."""
+
+    call_id: int
+    order_id: int
+    subscription_id: int
+    answer: Answer
+    verdict: Verdict
+    evidence: str = ""
+    again_at: datetime | None = None
+    code: Secret | None = None
+    message: str = ""
+
+
+def apply(result: Result) -> bool:
+    """`apply_many` for one: True when the verdict was applied, False when the order was settled before."""
+    return apply_many([result])[0]
+
+
+def apply_many(results: Sequence[Result]) -> list[bool]:
+    """Complete each attempt's row and move its order by the verdict, exactly once.
+
+    A verdict for an order that is no longer in progress changes nothing but the attempt's own row, and the entry is
+    False: a late or second worker says so and goes on. The subscription changes only with COMPLETE (and, for a start,
+    with FAIL).
+    """
+    at = clock.now()
+    applied: list[bool] = []
+    with transaction.atomic(durable=True):
+        subscriptions = rows.lock_subscriptions(one.subscription_id for one in results)
+        orders = rows.lock_orders(one.order_id for one in results)
+        calls = {
+            one.pk: one
+            for one in VendorCall.objects.select_for_update(no_key=True)
+            .filter(pk__in=[one.call_id for one in results], finished_at__isnull=True)
+            .order_by("pk")
+        }
+        events: list[Event] = []
+        moved: list[Order] = []
+        changed: dict[int, Subscription] = {}
+        for result in results:
+            order, subscription = orders[result.order_id], subscriptions[result.subscription_id]
+            if call := calls.get(result.call_id):
+                _finish(call, result, at)
+            if order.status != OrderStatus.IN_PROGRESS:
+                applied.append(False)
+                continue
+            what = _move(order, subscription, result, at)
+            moved.append(order)
+            applied.append(True)
+            if what:
+                events.append(rows.order_event(order, subscription, what, at))
+            if what in ("completed", "failed"):
+                subscription.version += 1
+                changed[subscription.pk] = subscription
+        rows.update(calls.values(), rows.CALL_FIELDS)
+        rows.update(changed.values(), rows.SUBSCRIPTION_FIELDS)
+        rows.update(moved, rows.ORDER_FIELDS)
+        Event.objects.bulk_create(events)
+        for order in moved:
+            rows.defer_soon(order)
+    return applied
+
+
+def _finish(call: VendorCall, result: Result, at: datetime) -> None:
+    answer = result.answer
+    call.finished_at = at
+    call.outcome, call.code, call.message = str(answer.outcome), answer.code[:64], answer.message
+    call.answered, call.evidence = answer.answered, result.evidence
+    call.http_status, call.latency_ms = answer.http_status, answer.latency_ms
+
+
+def _move(order: Order, subscription: Subscription, result: Result, at: datetime) -> str:
+    """Make the transition in memory; returns the event's word, empty when nothing worth telling happened."""
+    order.outcome_code, order.outcome_message = result.answer.code[:64], result.message
+    order.needs_staff = result.answer.alert
+    order.next_attempt_at = result.again_at
+    match result.verdict:
+        case Verdict.COMPLETE if order.abandoned:
+            return fail_in_memory(order, subscription, at)
+        case Verdict.COMPLETE:
+            order.complete()
+            order.finished_at, order.outcome_code, order.outcome_message = at, "", ""
+            actions.ACTIONS[order.action].effect(subscription, order, at, result.code)
+            return "completed"
+        case Verdict.FAIL:
+            return fail_in_memory(order, subscription, at)
+        case Verdict.HOLD:
+            _hold(order, order.outcome_code, order.outcome_message)
+            return "held"
+        case Verdict.RELEASE:
+            order.release()
+            return "released"
+    return ""
+
+
+def fail_in_memory(order: Order, subscription: Subscription, at: datetime) -> str:
+    order.fail()
+    order.finished_at, order.next_attempt_at = at, None
+    if order.action == "start":
+        subscription.refuse()
+    return "failed"

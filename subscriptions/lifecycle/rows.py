@@ -1,0 +1,127 @@
+"""Locking and writing many rows at once; private to `lifecycle`."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, models
+from procrastinate.contrib.django import app
+from procrastinate.jobs import Job
+
+from subscriptions import actions, clock
+from subscriptions.models import Event, Order, Subscription, User
+
+SUBSCRIPTION_FIELDS = (
+    "status", "seats", "activation_code", "started_at", "suspended_at", "ends_at", "cancelled_at", "version",
+)  # fmt: skip
+ORDER_FIELDS = (
+    "status", "generation", "first_sent_at", "next_attempt_at", "retried_at", "finished_at", "abandoned",
+    "outcome_code", "outcome_message", "needs_staff",
+)  # fmt: skip
+CALL_FIELDS = (
+    "finished_at", "outcome", "code", "message", "answered", "evidence", "http_status", "latency_ms",
+)  # fmt: skip
+
+
+def lock_subscriptions(ids: Iterable[int]) -> dict[int, Subscription]:
+    rows = (
+        Subscription.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("sku__product", "account")
+        .filter(pk__in=set(ids))
+        .order_by("pk")
+    )
+    return {row.pk: row for row in rows}
+
+
+def lock_orders(ids: Iterable[int]) -> dict[int, Order]:
+    rows = Order.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=set(ids)).order_by("pk")
+    return {row.pk: row for row in rows}
+
+
+def update(rows: Iterable[models.Model], fields: Sequence[str]) -> None:
+    """Write `fields` of all rows (of one model) in one statement; the ORM's bulk_update is 20 times slower."""
+    found = list(rows)
+    if not found:
+        return
+    meta = found[0]._meta
+    columns: list[Any] = [meta.get_field(name) for name in fields]
+    quote = connection.ops.quote_name
+    assignments = ", ".join(f"{quote(one.column)} = v.{quote(one.column)}" for one in columns)
+    arrays = ", ".join(f"%s::{one.db_type(connection)}[]" for one in columns)
+    names = ", ".join(quote(one.column) for one in columns)
+    sql = (
+        f"UPDATE {quote(meta.db_table)} AS t SET {assignments} "  # noqa: S608 - names come from the model alone
+        f"FROM unnest(%s::bigint[], {arrays}) AS v(id, {names}) WHERE t.id = v.id"
+    )
+    values = [[one.get_db_prep_save(getattr(row, one.attname), connection) for row in found] for one in columns]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [[row.pk for row in found], *values])
+
+
+def defer(orders: Iterable[Order], *, at: datetime | None = None) -> None:
+    """Jobs for orders, in the transaction of the caller; one subscription's jobs never overlap."""
+    jobs = [
+        Job(
+            task_name="subscriptions.fulfil",
+            queue="orders",
+            lock=f"subscription-{order.subscription_id}",
+            queueing_lock=None,
+            task_kwargs={"order_id": order.pk},
+            scheduled_at=at,
+        )
+        for order in orders
+    ]
+    if jobs:
+        app.job_manager.batch_defer_jobs(jobs)
+
+
+def defer_soon(order: Order) -> None:
+    """A job now or within minutes; what is due later is found by the sweep, since a waiting job blocks its lock."""
+    if order.next_attempt_at is None:
+        return
+    wait = (order.next_attempt_at - clock.now()).total_seconds()
+    if wait <= settings.JOB_SOON:
+        defer([order], at=order.next_attempt_at - settings.CLOCK_OFFSET if wait > 0 else None)
+
+
+def event(
+    subscription: Subscription,
+    kind: str,
+    at: datetime,
+    *,
+    order: Order | None = None,
+    actor: User | None,
+    audience: str,
+    reason: str = "",
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+) -> Event:
+    return Event(
+        account_id=subscription.account_id,
+        subscription_id=subscription.pk,
+        order=order,
+        kind=kind,
+        at=at,
+        actor=actor,
+        audience=audience,
+        reason=reason,
+        before=before or {},
+        after=after or {},
+    )
+
+
+def order_event(order: Order, subscription: Subscription, what: str, at: datetime) -> Event:
+    """The person stands on the act of asking; what the worker does about it is the system's act."""
+    asked = what == "placed"
+    return event(
+        subscription,
+        f"{order.action}.{what}",
+        at,
+        order=order,
+        actor=order.actor if asked else None,
+        audience=order.audience if asked else actions.SYSTEM,
+        reason=order.reason if asked else order.outcome_message,
+        before=order.before,
+        after=order.after,
+    )

@@ -1,0 +1,86 @@
+"""What staff do with an order that went wrong."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import transaction
+
+from subscriptions import actions, clock
+from subscriptions.actions import Action
+from subscriptions.lifecycle import rows
+from subscriptions.lifecycle.attempts import fail_in_memory
+from subscriptions.models import Order, OrderStatus, Subscription, User
+
+
+def retry(order_id: int, *, actor: User | None, audience: str, reason: str) -> Order:
+    """Send the same order again: `needs_attention`, or a failed start, becomes `placed`. Raises NotAllowed.
+
+    The operation id stays. When the vendor has answered the last sending, the new one counts as a new generation,
+    since a repeated TransactionId would be refused as a duplicate.
+    """
+    return _settle_order(actions.RETRY, order_id, _retry, actor=actor, audience=audience, reason=reason)
+
+
+def give_up(order_id: int, *, actor: User | None, audience: str, reason: str) -> Order:
+    """End an order that needs attention as `failed`, or a failed start's subscription as `cancelled`.
+
+    A start that the vendor may have is cancelled there first: the order is `placed` once more, as abandoned, and
+    fails when the vendor has confirmed. Raises NotAllowed.
+    """
+    return _settle_order(actions.GIVE_UP, order_id, _give_up, actor=actor, audience=audience, reason=reason)
+
+
+def _settle_order(
+    action: Action,
+    order_id: int,
+    move: Callable[[Order, Subscription, datetime], bool],
+    *,
+    actor: User | None,
+    audience: str,
+    reason: str,
+) -> Order:
+    at = clock.now()
+    with transaction.atomic(durable=True):
+        ids = Order.objects.filter(pk=order_id).values_list("subscription_id", flat=True)
+        subscription = rows.lock_subscriptions(ids)[ids[0]]
+        order = rows.lock_orders([order_id])[order_id]
+        refusal = action.why_not(actions.situation(subscription, actor=actor, audience=audience, order=order))
+        if refusal:
+            raise refusal
+        owed = move(order, subscription, at)
+        subscription.version += 1
+        rows.update([subscription], rows.SUBSCRIPTION_FIELDS)
+        rows.update([order], rows.ORDER_FIELDS)
+        rows.event(
+            subscription, f"{order.action}.{action.stem}", at,
+            order=order, actor=actor, audience=audience, reason=reason, before=order.before, after=order.after,
+        ).save(force_insert=True)  # fmt: skip
+        if owed:
+            rows.defer([order])
+    return order
+
+
+def _retry(order: Order, subscription: Subscription, at: datetime) -> bool:
+    if order.status == OrderStatus.FAILED:
+        subscription.retry()
+    last = order.vendor_calls.filter(purpose="write").order_by("-pk").first()
+    if last and last.outcome in ("rejected", "already_done", "done", "unsupported"):
+        order.generation += 1
+    order.retry()
+    order.retried_at = order.next_attempt_at = at
+    order.finished_at, order.needs_staff, order.abandoned = None, False, False
+    return True
+
+
+def _give_up(order: Order, subscription: Subscription, at: datetime) -> bool:
+    if order.status == OrderStatus.FAILED:
+        subscription.give_up(at=at)
+        return False
+    if order.action == "start" and order.vendor_calls.filter(purpose="write").exists():
+        order.generation += 1
+        order.retry()
+        order.abandoned = True
+        order.retried_at = order.next_attempt_at = at
+        return True
+    fail_in_memory(order, subscription, at)
+    return False

@@ -1,0 +1,38 @@
+"""The vendor as a whole, and orders whose job went missing."""
+
+from django.db import transaction
+
+from subscriptions import clock
+from subscriptions.lifecycle import rows
+from subscriptions.models import Order, OrderStatus, VendorState
+
+
+def pause_vendor(vendor: str, reason: str) -> None:
+    """Send nothing more to a vendor that does not let us in; running it twice keeps the first instant."""
+    with transaction.atomic(durable=True):
+        VendorState.objects.get_or_create(vendor=vendor)
+        VendorState.objects.filter(vendor=vendor, paused_at__isnull=True).update(paused_at=clock.now(), reason=reason)
+
+
+def open_vendor(vendor: str) -> None:
+    """Let orders flow again; those that waited are picked up by the sweep."""
+    with transaction.atomic(durable=True):
+        VendorState.objects.filter(vendor=vendor).update(paused_at=None, reason="", checked_at=clock.now())
+
+
+def sweep(limit: int = 500) -> int:
+    """Defer a job for each order that is due and has none waiting or running; returns how many."""
+    at = clock.now()
+    with transaction.atomic(durable=True):
+        due = list(
+            Order.objects.filter(status__in=[OrderStatus.PLACED, OrderStatus.IN_PROGRESS], next_attempt_at__lte=at)
+            .extra(
+                where=[
+                    "NOT EXISTS (SELECT 1 FROM procrastinate_jobs j WHERE j.task_name = 'subscriptions.fulfil'"
+                    " AND j.status IN ('todo', 'doing') AND j.lock = 'subscription-' || subscription_id)"
+                ]
+            )
+            .order_by("next_attempt_at")[:limit]
+        )
+        rows.defer(due)
+    return len(due)

@@ -1,0 +1,191 @@
+"""A real PostgreSQL, a real emulator over HTTP, and a fixed cast of people."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.db import connection
+from django.test import Client
+from procrastinate.contrib.django import app
+
+from subscriptions import gateways, lifecycle
+from subscriptions.models import Role, Subscription, User
+from subscriptions.vendors.emulator import process
+from tests import factories
+
+
+@pytest.fixture(autouse=True)
+def fast_passwords(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
+def mail_outbox_only(settings: Any) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+
+
+# --- the vendor ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def emulator_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[process.EmulatorProcess]:
+    with process.start(tmp_path_factory.mktemp("emulator") / "emulator.sqlite") as running:
+        yield running
+
+
+@pytest.fixture
+def emulator(emulator_process: process.EmulatorProcess) -> Iterator[process.EmulatorProcess]:
+    """An emulator without memory of other tests; this process's gateway talks to it."""
+    emulator_process.control.reset()
+    options: dict[str, Any] = settings.VENDORS["kaspersky"]["OPTIONS"]
+    before = dict(options)
+    options["endpoint"] = emulator_process.url
+    gateways.gateway.cache_clear()
+    yield emulator_process
+    emulator_process.control.clear_faults()
+    options.clear()
+    options.update(before)
+    gateways.gateway.cache_clear()
+
+
+@pytest.fixture
+def at_vendor(emulator: process.EmulatorProcess) -> Callable[..., Subscription]:
+    """Put a record at the emulator that agrees with a subscription of ours, or differs where told."""
+    statuses = {"active": "Started", "ending": "Started", "suspended": "Paused", "cancelled": "HardCancelled"}
+
+    def put(subscription: Subscription, **differences: Any) -> Subscription:
+        code = subscription.activation_code
+        record = {
+            "product": subscription.sku.vendor_product_id,
+            "seats": subscription.seats,
+            "status": statuses[subscription.status],
+            "start": subscription.started_at,
+            "activation_code": code.reveal() if code else None,
+        }
+        emulator.control.put_subscriber(subscription.subscriber_id, **(record | differences))
+        return subscription
+
+    return put
+
+
+# --- the worker ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def empty_queue(db: None) -> None:
+    """procrastinate's tables are unmanaged, so Django's flush leaves them alone."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM procrastinate_periodic_defers; DELETE FROM procrastinate_jobs")
+
+
+@pytest.fixture
+def drain(emulator: process.EmulatorProcess, empty_queue: None) -> Callable[..., int]:
+    """Run jobs in this process, in the order a worker would, waiting for those due soon; returns how many ran."""
+
+    app.perform_import_paths()
+
+    def run(for_seconds: float = 30.0) -> int:
+        ran, end = 0, time.monotonic() + for_seconds
+        while time.monotonic() < end:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "DELETE FROM procrastinate_jobs WHERE id = (SELECT id FROM procrastinate_jobs WHERE status = 'todo'"
+                    " ORDER BY scheduled_at NULLS FIRST, id LIMIT 1 FOR UPDATE SKIP LOCKED)"
+                    " RETURNING task_name, args, scheduled_at"
+                )
+                job = cursor.fetchone()
+            if job is None:
+                if lifecycle.sweep():
+                    continue
+                return ran
+            name, arguments, due = job
+            if due is not None:
+                time.sleep(max(0.0, (due - datetime.now(UTC)).total_seconds()))
+            app.tasks[name].func(**(json.loads(arguments) if isinstance(arguments, str) else arguments))
+            ran += 1
+        raise AssertionError(f"jobs still waiting after {for_seconds} s")
+
+    return run
+
+
+# --- the cast --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Cast:
+    """Acme with one member in every role, a stranger at Globex, and one person in every staff group."""
+
+    acme: Any
+    globex: Any
+    people: dict[str, User] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> User:
+        try:
+            return self.__dict__["people"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    """People by role or group: owner, manager, buyer, billing, viewer, stranger, support, operator, approver, ..."""
+    made = Cast(factories.AccountFactory(name="Acme GmbH"), factories.AccountFactory(name="Globex d.o.o."))
+    names = {
+        "owner": "Ana Kos",
+        "manager": "Marko Novak",
+        "buyer": "Bea Kralj",
+        "billing": "Bill Ender",
+        "viewer": "Vera Zupan",
+    }
+    for role in Role.values:
+        user = factories.UserFactory(email=f"{role}@acme.example", name=names[role])
+        factories.MemberFactory(account=made.acme, user=user, role=role)
+        made.people[role] = user
+    made.people["stranger"] = factories.UserFactory(email="stranger@globex.example", name="Stan Ger")
+    factories.MemberFactory(account=made.globex, user=made.people["stranger"], role=Role.OWNER)
+    for group in Group.objects.all():
+        stem = group.name.lower().replace(" ", "_")
+        staff = factories.UserFactory(email=f"{stem}@seatdesk.example", name=group.name, is_staff=True)
+        staff.groups.add(group)
+        made.people[stem] = staff
+    return made
+
+
+@pytest.fixture
+def signed_in(client: Client) -> Callable[[User], Client]:
+    """A test client with a session of that person, as fresh as a sign-in just now."""
+
+    def sign_in(user: User) -> Client:
+        fresh = Client()
+        fresh.force_login(user, backend=settings.AUTHENTICATION_BACKENDS[0])
+        session = fresh.session
+        session["account_authentication_methods"] = [{"method": "password", "at": time.time(), "email": user.email}]
+        session.save()
+        return fresh
+
+    return sign_in
+
+
+@pytest.fixture
+def subscription(cast: Cast, at_vendor: Callable[..., Subscription]) -> Subscription:
+    """Acme's active subscription of 25 seats, range 5 to 500, which the emulator knows too."""
+    return at_vendor(factories.SubscriptionFactory(account=cast.acme))
+
+
+@pytest.fixture
+def stock(cast: Cast) -> SimpleNamespace:
+    """One subscription of Acme in each status, known to us only."""
+    sku = factories.SKUFactory()
+    return SimpleNamespace(
+        **{
+            status: factories.SubscriptionFactory(account=cast.acme, sku=sku, status=status)
+            for status in ("pending", "active", "suspended", "failed", "cancelled")
+        }
+    )
