@@ -1,0 +1,240 @@
+"""Placing orders and applying what became of them, through the real worker code and the emulator."""
+
+import uuid
+from dataclasses import replace
+
+import pytest
+from django.db import connection
+from django.forms.models import model_to_dict
+
+from subscriptions import actions, lifecycle
+from subscriptions.actions import BSS, STOREFRONT, NotAllowed
+from subscriptions.lifecycle import Wish
+from subscriptions.models import Event, Order, Subscription
+from tests.factories import MemberFactory, SKUFactory, SubscriptionFactory
+
+pytestmark = pytest.mark.django_db
+
+CHANGES = [("increase", 30), ("decrease", 20)]
+
+
+def columns(row):
+    return {field.attname: getattr(row, field.attname) for field in row._meta.concrete_fields}
+
+
+def fresh(row):
+    return type(row).objects.get(pk=row.pk)
+
+
+def only_allow(emulator, *products):
+    emulator.control.put_provider(replace(emulator.control.providers()[0], products=products or None))
+
+
+@pytest.mark.parametrize(("stem", "seats"), CHANGES)
+def test_seat_change_touches_seats_and_nothing_else(stem, seats, subscription, cast, drain, emulator):
+    before, theirs = columns(fresh(subscription)), emulator.control.subscriber(subscription.subscriber_id)
+    order = lifecycle.place(Wish(subscription.pk, stem, {"Seats": seats}), actor=cast.manager, audience=STOREFRONT)
+    assert order.before == {"Seats": 25}
+    assert order.after == {"Seats": seats}
+    assert fresh(subscription).seats == 25
+    drain()
+    assert fresh(order).status == "completed"
+    after = columns(fresh(subscription))
+    assert {name for name in after if after[name] != before[name]} == {"seats", "version"}
+    assert after["seats"] == seats
+    now_theirs = emulator.control.subscriber(subscription.subscriber_id)
+    changed = {name for name, value in theirs.as_dict().items() if value != now_theirs.as_dict()[name]}
+    assert changed == {"seats"}
+    assert now_theirs.seats == seats
+    assert len(emulator.control.changes(subscription.subscriber_id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("stem", "status", "ours", "theirs"),
+    [
+        ("suspend", "active", "suspended", "Paused"),
+        ("activate", "suspended", "active", "Started"),
+        ("cancel", "active", "cancelled", "HardCancelled"),
+        ("cancel", "suspended", "cancelled", "HardCancelled"),
+    ],
+)
+def test_status_actions_reach_the_vendor_first(stem, status, ours, theirs, cast, at_vendor, drain, emulator):
+    subscription = at_vendor(SubscriptionFactory(account=cast.acme, status=status))
+    order = lifecycle.place(Wish(subscription.pk, stem, reason="late payer"), actor=cast.operator, audience=BSS)
+    assert fresh(subscription).status == status
+    drain()
+    assert fresh(order).status == "completed"
+    assert fresh(subscription).status == ours
+    assert emulator.control.subscriber(subscription.subscriber_id).status == theirs
+    assert fresh(subscription).activation_code == subscription.activation_code
+    assert list(Event.objects.filter(order=order).order_by("pk").values_list("kind", "actor", "reason")) == [
+        (f"{stem}.placed", cast.operator.pk, "late payer"),
+        (f"{stem}.completed", None, ""),
+    ]
+
+
+def test_start_provisions_and_keeps_the_code_encrypted(cast, drain, emulator):
+    sku = SKUFactory()
+    order = lifecycle.start(cast.acme, sku, 12, actor=cast.operator, audience=BSS, reason="contract 7")
+    assert order.subscription.status == "pending"
+    drain()
+    subscription = fresh(order.subscription)
+    assert subscription.status == "active"
+    assert subscription.started_at is not None
+    code = emulator.control.subscriber(subscription.subscriber_id).activation_code
+    assert subscription.activation_code.reveal() == code
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT activation_code FROM subscriptions_subscription WHERE id = %s", [subscription.pk])
+        assert code.encode() not in bytes(cursor.fetchone()[0])
+    call = order.vendor_calls.get()
+    assert code not in call.answered
+    assert code[-5:] in call.answered
+
+
+def test_start_refused_by_the_vendor_fails_and_can_be_given_up(cast, drain, emulator):
+    sku = SKUFactory()
+    only_allow(emulator, "another product")
+    order = lifecycle.start(cast.acme, sku, 12, actor=cast.operator, audience=BSS)
+    drain()
+    assert (fresh(order).status, fresh(order.subscription).status) == ("failed", "failed")
+    assert fresh(order).outcome_code == "9"
+    lifecycle.give_up(order.pk, actor=cast.operator, audience=BSS, reason="wrong product")
+    assert (fresh(order).status, fresh(order.subscription).status) == ("failed", "cancelled")
+
+
+def test_start_can_be_retried_after_the_cause_is_mended(cast, drain, emulator):
+    sku = SKUFactory()
+    only_allow(emulator, "another product")
+    order = lifecycle.start(cast.acme, sku, 12, actor=cast.operator, audience=BSS)
+    drain()
+    only_allow(emulator)
+    lifecycle.retry(order.pk, actor=cast.support, audience=BSS, reason="mended")
+    assert fresh(order.subscription).status == "pending"
+    drain()
+    assert (fresh(order).status, fresh(order.subscription).status) == ("completed", "active")
+    assert order.vendor_calls.count() == 2
+    assert fresh(order).operation_id == order.operation_id
+
+
+def test_same_key_of_a_person_is_one_order(subscription, cast):
+    key = uuid.uuid4()
+    wish = Wish(subscription.pk, "increase", {"Seats": 30}, version=subscription.version, idempotency_key=key)
+    first = lifecycle.place(wish, actor=cast.manager, audience=STOREFRONT)
+    assert lifecycle.place(wish, actor=cast.manager, audience=STOREFRONT) == first
+    with pytest.raises(NotAllowed, match="being applied") as caught:
+        lifecycle.place(wish, actor=cast.owner, audience=STOREFRONT)
+    assert caught.value.order == first
+
+
+def test_same_key_starts_one_subscription(cast):
+    sku, key = SKUFactory(), uuid.uuid4()
+    orders = [
+        lifecycle.start(cast.acme, sku, 12, actor=cast.operator, audience=BSS, idempotency_key=key) for _ in range(2)
+    ]
+    assert orders[0] == orders[1]
+    assert Subscription.objects.count() == 1
+
+
+def test_stale_page_is_refused(subscription, cast, drain):
+    seen = subscription.version
+    lifecycle.place(Wish(subscription.pk, "increase", {"Seats": 30}), actor=cast.manager, audience=STOREFRONT)
+    drain()
+    with pytest.raises(NotAllowed) as caught:
+        lifecycle.place(
+            Wish(subscription.pk, "increase", {"Seats": 40}, version=seen), actor=cast.owner, audience=STOREFRONT
+        )
+    assert caught.value.code == "stale"
+    assert Order.objects.count() == 1
+
+
+def test_refused_rows_do_not_touch_their_neighbours(cast, at_vendor, drain):
+    rows = [
+        at_vendor(SubscriptionFactory(account=cast.acme, status=status)) for status in ("active", "suspended", "active")
+    ]
+    wishes = [Wish(row.pk, "suspend", reason="late") for row in rows] + [
+        Wish(rows[0].pk, "suspend"),
+        Wish(0, "suspend"),
+    ]
+    results = lifecycle.place_many(wishes, actor=cast.operator, audience=BSS)
+    assert [one.code if isinstance(one, NotAllowed) else one.status for one in results] == [
+        "placed", "suspended", "placed", "repeated", "unknown",
+    ]  # fmt: skip
+    drain()
+    assert [fresh(row).status for row in rows] == ["suspended"] * 3
+
+
+def test_refused_change_leaves_our_record(subscription, cast, drain, emulator):
+    emulator.control.pause(subscription.subscriber_id)
+    order = lifecycle.place(Wish(subscription.pk, "suspend", reason="late"), actor=cast.operator, audience=BSS)
+    drain()
+    # 402, already paused: the target exists, so a read settles it.
+    assert fresh(order).status == "completed"
+    assert [one.evidence for one in order.vendor_calls.order_by("pk")] == ["", "target"]
+
+
+def test_failed_cancel_never_shows_cancelled(cast, at_vendor, drain, emulator):
+    subscription = at_vendor(SubscriptionFactory(account=cast.acme))
+    emulator.control.add_fault("soap-fault-client", kinds=["HardCancel"])
+    order = lifecycle.place(Wish(subscription.pk, "cancel"), actor=cast.owner, audience=STOREFRONT)
+    drain()
+    assert fresh(order).status == "failed"
+    assert fresh(subscription).status == "active"
+    assert fresh(subscription).cancelled_at is None
+
+
+def test_actor_is_required():
+    with pytest.raises(TypeError):
+        lifecycle.place(Wish(1, "cancel"))
+
+
+def test_code_is_revealed_with_an_event_and_mailed_by_the_worker(subscription, cast, drain, mailoutbox, emulator):
+    code = lifecycle.reveal_code(subscription, "shown", actor=cast.manager, audience=STOREFRONT)
+    assert code == subscription.activation_code
+    member = cast.owner.memberships.get()
+    lifecycle.mail_code(subscription, member, actor=cast.manager, audience=STOREFRONT)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT args::text FROM procrastinate_jobs")
+        [(arguments,)] = cursor.fetchall()
+    assert code.reveal() not in arguments
+    drain()
+    [mail] = mailoutbox
+    assert mail.to == [cast.owner.email]
+    assert code.reveal() in mail.body
+    assert code.reveal() not in mail.subject
+    assert list(Event.objects.order_by("pk").values_list("kind", "actor")) == [
+        ("code.shown", cast.manager.pk),
+        ("code.mailed", cast.manager.pk),
+    ]
+    assert code.reveal() not in str([model_to_dict(event) for event in Event.objects.all()])
+
+
+@pytest.mark.parametrize("role", ["viewer", "billing", "buyer"])
+def test_code_is_for_owners_and_managers(role, subscription, cast):
+    with pytest.raises(NotAllowed, match="Ask Ana Kos"):
+        lifecycle.reveal_code(subscription, "shown", actor=cast.people[role], audience=STOREFRONT)
+    with pytest.raises(NotAllowed, match="may not see"):
+        lifecycle.mail_code(subscription, cast.people[role].memberships.get(), actor=cast.owner, audience=STOREFRONT)
+    assert not Event.objects.exists()
+
+
+def test_buyer_sees_the_code_of_what_they_ordered(cast, at_vendor):
+    mine = at_vendor(SubscriptionFactory(account=cast.acme, ordered_by=cast.buyer))
+    assert lifecycle.reveal_code(mine, "shown", actor=cast.buyer, audience=STOREFRONT)
+
+
+def test_customer_codes_hide_while_suspended_and_after_cancelling(cast):
+    for status in ("suspended", "cancelled"):
+        subscription = SubscriptionFactory(account=cast.acme, status=status)
+        with pytest.raises(NotAllowed) as caught:
+            lifecycle.reveal_code(subscription, "shown", actor=cast.owner, audience=STOREFRONT)
+        assert caught.value.code == status
+        assert lifecycle.reveal_code(subscription, "shown", actor=cast.operator, audience=BSS)
+
+
+def test_role_in_another_account_opens_nothing(subscription, cast):
+    MemberFactory(account=cast.globex, user=cast.viewer, role="owner")
+    with pytest.raises(NotAllowed) as caught:
+        lifecycle.place(Wish(subscription.pk, "cancel"), actor=cast.viewer, audience=STOREFRONT)
+    assert caught.value.code == "role"
+    about = actions.situation(subscription, actor=cast.stranger, audience=STOREFRONT)
+    assert about.role is None
