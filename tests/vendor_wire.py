@@ -4,7 +4,7 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from xml.sax.saxutils import escape, quoteattr
 
 import httpx
@@ -73,6 +73,8 @@ class Answer:
 class Wire:
     """Sends what it is told, well-formed or not. Each well-formed container that comes back must fit the schema."""
 
+    headers: ClassVar = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{ACTION}"'}
+
     def __init__(self, url: str, **options: Any) -> None:
         self.url = url
         self.http = httpx.Client(timeout=10, trust_env=False, **options)
@@ -106,8 +108,7 @@ class Wire:
         ).encode()
 
     def post(self, body: bytes, **headers: str) -> httpx.Response:
-        given = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{ACTION}"', **headers}
-        return self.http.post(self.url, content=body, headers=given)
+        return self.http.post(self.url, content=body, headers=self.headers | headers)
 
     @staticmethod
     def read(response: httpx.Response) -> Answer:

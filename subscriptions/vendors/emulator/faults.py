@@ -75,7 +75,13 @@ _ALL = (
     Fault("applied-item-error", True, "item", "Applied, and answered as failed.", {"code": 99, "message": ""}),
     Fault("wrong-content-type", True, "request", "Applied; the answer is labelled `type`.", {"type": "text/html"}),
     Fault("huge-body", True, "request", "Applied; the answer is padded to `megabytes`.", {"megabytes": 6}),
-    Fault("entity-bomb", True, "request", "Applied; the answer defines entities that explode."),
+    Fault(
+        "entity-bomb",
+        True,
+        "request",
+        "Applied; the echo is an entity that grows tenfold `levels` times.",
+        {"levels": 9},
+    ),
 )
 FAULTS: Final[dict[str, Fault]] = {fault.name: fault for fault in _ALL}
 """Every fault by name. Each may be used with its defaults alone."""

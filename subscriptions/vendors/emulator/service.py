@@ -16,8 +16,6 @@ from .wire import Failed, Item, Part
 Close = Literal["fin", "reset"]
 
 _HTML = b"<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Something went wrong</h1></body></html>"
-_ENTITIES = "".join(f"<!ENTITY a{n} '{f'&a{n - 1};' * 10}'>" for n in range(1, 10))
-_BOMB = f"<!DOCTYPE bomb [<!ENTITY a0 'ha'>{_ENTITIES}]>"
 _XML = "text/xml; charset=utf-8"
 
 
@@ -312,12 +310,12 @@ def _dressed(stamp: str, transaction_id: str, parts: list[Part], items: list[Ite
             padding = b"<!--" + b" " * int(told["megabytes"] * 1024 * 1024) + b"-->"
             return Reply(body=body + padding)
         case "entity-bomb":
-            return Reply(body=_with_bomb(body))
+            return Reply(body=_with_bomb(body, told["levels"]))
     return Reply(body=body)
 
 
-def _with_bomb(body: bytes) -> bytes:
-    text = body.decode()
-    declaration, _, rest = text.partition("?>")
-    exploding = re.sub(r"(<sub:TransactionId>)", r"\1&a9;", rest, count=1)
-    return f"{declaration}?>{_BOMB}{exploding}".encode()
+def _with_bomb(body: bytes, levels: int) -> bytes:
+    entities = "".join(f"<!ENTITY a{n} '{f'&a{n - 1};' * 10}'>" for n in range(1, levels + 1))
+    declaration, _, rest = body.decode().partition("?>")
+    exploding = re.sub(r"(<sub:TransactionId>)", rf"\1&a{levels};", rest, count=1)
+    return f"{declaration}?><!DOCTYPE bomb [<!ENTITY a0 'ha'>{entities}]>{exploding}".encode()
