@@ -1,12 +1,6 @@
-"""The emulator's rules, memory and process, over real HTTP against a real process."""
+"""The emulator's rules and memory, over real HTTP against a real process."""
 
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -410,113 +404,8 @@ def test_the_clock_can_be_moved(wire: Wire, control: Control) -> None:
     assert abs((control.clock().now - datetime.now(UTC)).total_seconds()) < 1
 
 
-# --- the process -----------------------------------------------------------------------------------------------------
-
-
-def test_a_killed_emulator_remembers_what_it_applied(tmp_path: Path) -> None:
-    first = process.start(tmp_path / "vendor.sqlite", seed=7)
-    wire, sent = Wire(first.url), activate("A", 5)
-    try:
-        first.control.add_fault("applied-answered-late", seconds=30)
-        first.control.set_offset(3600)
-        with ThreadPoolExecutor(1) as pool:
-            lost = pool.submit(wire.send, sent, transaction_id="T")
-            wait_for(lambda: first.control.changes("A"))
-            first.kill()
-            assert lost.exception(timeout=5) is not None
-        with first.start_again() as second:
-            assert second.url == first.url
-            assert wire.send(sent, transaction_id="T").code() == 6
-            assert len(second.control.changes("A")) == 1
-            assert second.control.clock().offset_seconds == 3600
-            assert second.control.faults() == []
-    finally:
-        wire.close()
-        first.kill()
-
-
-def test_equal_seeds_make_equal_codes(tmp_path: Path) -> None:
-    codes = []
-    for seed, name in ((1, "a"), (1, "b"), (2, "c")):
-        with process.start(tmp_path / f"{name}.sqlite", seed=seed) as running:
-            wire = Wire(running.url)
-            codes.append(wire.send(activate("A")).get("ActivationCode"))
-            wire.close()
-    assert codes[0] == codes[1] != codes[2]
-
-
-def test_it_says_one_line_and_ends_at_once(tmp_path: Path) -> None:
-    providers = tmp_path / "providers.json"
-    providers.write_text(json.dumps([{"user": "u", "password": "p", "products": ["X"]}]))
-    options = ["--port", "0", "--control-port", "0", "--data", str(tmp_path / "v.sqlite")]
-    command = [sys.executable, "-m", "subscriptions.vendors.emulator", *options, "--provider-file", str(providers)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
-        ready = json.loads(running.stdout.readline())
-        wire = Wire(ready["url"])
-        access = {"user": "u", "password": "p"}
-        assert wire.send(activate("A"), activate("B", ProductId="X"), **access).codes() == [9, None]
-        with Control(ready["control"]) as control:
-            control.add_fault("applied-answered-late", seconds=30)
-            with ThreadPoolExecutor(1) as pool:
-                hanging = pool.submit(wire.send, info("B"), **access)
-                wait_for(lambda: control.journal("B", kind="GetInfo"))
-                began = time.monotonic()
-                running.send_signal(signal.SIGTERM)
-                rest, errors = running.communicate(timeout=5)
-                assert time.monotonic() - began < 1
-                assert hanging.exception(timeout=5) is not None
-        wire.close()
-    assert (running.returncode, rest, errors) == (0, "", "")
-
-
-def test_it_does_not_outlive_the_process_that_started_it(tmp_path: Path) -> None:
-    script = (
-        "import sys, time; from pathlib import Path; from subscriptions.vendors.emulator import process\n"
-        "print(process.start(Path(sys.argv[1])).pid, flush=True); time.sleep(60)"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path / "v.sqlite")]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        parent.kill()
-    wait_for(lambda: gone(pid))
-
-
-def test_a_bad_start_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "v.sqlite").write_text("this is no database, whatever its name may say to you" * 100)
-    with pytest.raises(process.StartError, match="exit code 1"):
-        process.start(tmp_path / "v.sqlite")
-    assert "not a database" in capfd.readouterr().err
-
-
-def test_it_needs_neither_django_nor_the_portal() -> None:
-    script = (
-        "import sys; import subscriptions.vendors.emulator.__main__, subscriptions.vendors.emulator.process\n"
-        "ours = {name.split('.')[1] for name in sys.modules if name.startswith('subscriptions.')}\n"
-        "assert 'django' not in sys.modules and ours == {'vendors'}, ours"
-    )
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
-
-
 def test_five_hundred_items_travel_in_one_container(wire: Wire, control: Control) -> None:
     names = [f"S{number:03}" for number in range(500)]
     assert set(wire.send(*(activate(name, 2) for name in names)).codes()) == {None}
     assert [record.subscriber for record in control.subscribers()] == names
     assert len(control.changes()) == 500
-
-
-def wait_for(true: object, seconds: float = 5.0) -> None:
-    until = time.monotonic() + seconds
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < until, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def gone(pid: int) -> bool:
-    """Ended, or ended and not yet collected by its new parent."""
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (ProcessLookupError, FileNotFoundError):
-        return True
