@@ -1,0 +1,85 @@
+"""What customers type, read by the same table of actions that decides."""
+
+from typing import Any
+
+from django import forms
+
+from subscriptions import actions
+from subscriptions.actions import Action, NotAllowed
+from subscriptions.models import Member, Subscription
+
+
+class SeatsForm(forms.Form):
+    """The new total of Increase or Decrease; the error names the allowed range."""
+
+    seats = forms.CharField(
+        label="How many seats?",
+        required=False,
+        widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off", "class": "seats-input"}),
+    )
+
+    def __init__(self, *args: Any, action: Action, subscription: Subscription, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.action = action
+        self.subscription = subscription
+        self.low, self.high = allowed(action, subscription)
+        between = (
+            f"Between {self.low:,} and {self.high:,}." if self.low < self.high else f"Only {self.low:,} is possible."
+        )
+        self.fields["seats"].help_text = f"The new total. You have {subscription.seats:,}. {between}"
+
+    def clean_seats(self) -> int:
+        try:
+            return actions.read_seats(self.action, self.subscription, self.cleaned_data["seats"])
+        except NotAllowed as refusal:
+            raise forms.ValidationError(refusal.sentence, code=refusal.code) from refusal
+
+    def stepped(self, typed: str, by: int) -> int:
+        """The number typed (or the nearest possible one), one up or down, kept within the range."""
+        plain = typed.strip()
+        start = int(plain) if plain.isascii() and plain.isdigit() and len(plain) < 10 else self.subscription.seats
+        return min(max(start + by, self.low), self.high)
+
+
+def allowed(action: Action, subscription: Subscription) -> tuple[int, int]:
+    """The smallest and the largest new total that the action can have now."""
+    least, most, have = subscription.sku.seats_min, subscription.sku.seats_max, subscription.seats
+    return (max(have + 1, least), most) if action is actions.INCREASE else (least, min(have - 1, most))
+
+
+class CancelForm(forms.Form):
+    """Why somebody cancels; they need not say."""
+
+    reason = forms.CharField(
+        label="Why do you cancel?",
+        required=False,
+        max_length=500,
+        help_text="Your distributor reads it. You can leave it empty.",
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+
+
+class ConfirmForm(forms.Form):
+    """What a check page carries: the version that was seen, and the key that makes a second sending harmless."""
+
+    version = forms.IntegerField(widget=forms.HiddenInput)
+    key = forms.UUIDField(widget=forms.HiddenInput)
+
+
+class MailCodeForm(forms.Form):
+    """To whom the code is sent: members of the account who may see it."""
+
+    def __init__(self, *args: Any, members: list[Member], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.members = {str(member.pk): member for member in members}
+        self.fields["member"] = forms.ChoiceField(
+            label="Send it by email to",
+            choices=[(key, f"{one.user.name} ({one.user.email})") for key, one in self.members.items()],
+            error_messages={
+                "required": "Choose who gets the code.",
+                "invalid_choice": "Choose a person from the list.",
+            },
+        )
+
+    def clean_member(self) -> Member:
+        return self.members[self.cleaned_data["member"]]

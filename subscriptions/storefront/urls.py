@@ -1,0 +1,21 @@
+"""Customer pages."""
+
+from django.urls import path
+
+from subscriptions.storefront.views import cancel, code, orders, seats, subscriptions
+
+app_name = "storefront"
+urlpatterns = [
+    path("subscriptions/", subscriptions.subscriptions, name="subscriptions"),
+    path("subscriptions/<int:pk>/", subscriptions.subscription, name="subscription"),
+    path("subscriptions/<int:pk>/increase/", seats.field, {"stem": "increase"}, name="increase"),
+    path("subscriptions/<int:pk>/increase/check/", seats.check, {"stem": "increase"}, name="increase_check"),
+    path("subscriptions/<int:pk>/decrease/", seats.field, {"stem": "decrease"}, name="decrease"),
+    path("subscriptions/<int:pk>/decrease/check/", seats.check, {"stem": "decrease"}, name="decrease_check"),
+    path("subscriptions/<int:pk>/code/", code.code, name="code"),
+    path("subscriptions/<int:pk>/cancel/", cancel.field, name="cancel"),
+    path("subscriptions/<int:pk>/cancel/check/", cancel.check, name="cancel_check"),
+    path("orders/", orders.orders, name="orders"),
+    path("orders/<int:pk>/", orders.order, name="order"),
+    path("orders/<int:pk>/progress/", orders.progress, name="order_progress"),
+]

@@ -1,0 +1,95 @@
+"""Cancel: what it means, the check page, and the order behind its button."""
+
+import uuid
+from urllib.parse import urlencode
+
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_safe
+
+from subscriptions import actions, clock, lifecycle
+from subscriptions.actions import CANCEL, STOREFRONT, NotAllowed
+from subscriptions.lifecycle import Wish
+from subscriptions.models import Order, Subscription
+from subscriptions.storefront.access import SignedIn, refused, subscription_or_404
+from subscriptions.storefront.forms import CancelForm, ConfirmForm
+
+
+@require_safe
+def field(request: SignedIn, pk: int) -> HttpResponse:
+    """Page 1: what ends and what stays, and why one cancels."""
+    subscription = subscription_or_404(request, pk)
+    about = actions.situation(subscription, actor=request.user, audience=STOREFRONT)
+    if refusal := CANCEL.why_not(about):
+        return refused(request, subscription, CANCEL, refusal)
+    form = CancelForm(initial={"reason": request.GET.get("reason", "")})
+    fewer = actions.DECREASE.why_not(about) is None
+    return _field_page(request, subscription, form, fewer=fewer)
+
+
+def _field_page(
+    request: SignedIn, subscription: Subscription, form: CancelForm, *, fewer: bool = False, status: int = 200
+) -> HttpResponse:
+    context = {"subscription": subscription, "account": subscription.account, "form": form, "fewer": fewer}
+    return render(request, "storefront/cancel_field.html", context, status=status)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def check(request: SignedIn, pk: int) -> HttpResponse:
+    """Page 2: the button that cancels; a second sending leads to the same receipt."""
+    subscription = subscription_or_404(request, pk)
+    sent = request.method == "POST"
+    data = request.POST if sent else request.GET
+    confirm = ConfirmForm(data) if sent else None
+    if confirm and confirm.is_valid():
+        known = Order.objects.filter(actor=request.user, idempotency_key=confirm.cleaned_data["key"]).first()
+        if known:
+            return redirect("storefront:order", known.pk)
+    again = f"{reverse('storefront:cancel', args=[pk])}?{urlencode({'reason': data.get('reason', '')})}"
+    about = actions.situation(subscription, actor=request.user, audience=STOREFRONT)
+    if refusal := CANCEL.why_not(about):
+        return refused(request, subscription, CANCEL, refusal, again=again)
+    form = CancelForm(data)
+    if not form.is_valid():
+        return _field_page(request, subscription, form, status=422 if sent else 200)
+    if confirm is None:
+        return _check_page(request, subscription, form, again)
+    if not confirm.is_valid() or confirm.cleaned_data["version"] != subscription.version:
+        return _check_page(request, subscription, form, again, confirm, status=409, failed=lifecycle.STALE)
+    wish = Wish(
+        subscription.pk,
+        CANCEL.stem,
+        reason=form.cleaned_data["reason"],
+        version=confirm.cleaned_data["version"],
+        idempotency_key=confirm.cleaned_data["key"],
+    )
+    try:
+        order = lifecycle.place(wish, actor=request.user, audience=STOREFRONT)
+    except NotAllowed as refusal:
+        # Somebody was quicker between the look above and the lock.
+        return refused(request, subscription, CANCEL, refusal, again=again)
+    return redirect("storefront:order", order.pk)
+
+
+def _check_page(
+    request: SignedIn,
+    subscription: Subscription,
+    form: CancelForm,
+    back_url: str,
+    confirm: ConfirmForm | None = None,
+    *,
+    status: int = 200,
+    failed: str = "",
+) -> HttpResponse:
+    key = confirm.cleaned_data["key"] if confirm and confirm.is_valid() else uuid.uuid4()
+    context = {
+        "subscription": subscription,
+        "account": subscription.account,
+        "failed": failed,
+        "reason": form.cleaned_data["reason"],
+        "today": actions.day(clock.now(), subscription),
+        "confirm": ConfirmForm(initial={"version": subscription.version, "key": key}),
+        "back_url": back_url,
+    }
+    return render(request, "storefront/cancel_check.html", context, status=status)

@@ -1,0 +1,192 @@
+"""What happened, in words for customers: orders, their steps, and the history of a subscription."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.conf import settings
+from django.db.models import Q
+
+from subscriptions import actions, clock, fulfilment
+from subscriptions.models import Event, Order, OrderStatus, Subscription, User
+
+HISTORY = 20
+
+_LABELS = {
+    "start": "Start subscription",
+    "suspend": "Suspend subscription",
+    "activate": "Activate subscription",
+    "take_theirs": "Correct our record",
+    "push_ours": "Correct the licence",
+}
+_DOING = {"start": "starting", "suspend": "suspending", "activate": "activating", "cancel": "cancelling"}
+_CODE = {
+    "code.shown": "Activation code shown",
+    "code.downloaded": "Activation code downloaded",
+    "code.mailed": "Activation code sent by email",
+}
+
+
+def what(order: Order) -> str:
+    """The wish in one line, such as "Increase seats from 20 to 25"."""
+    label = _LABELS.get(order.action) or actions.ACTIONS[order.action].label
+    if order.action == "start":
+        return f"{label} with {actions.seats_words(order.after['Seats'])}"
+    if "Seats" in order.after:
+        return f"{label} from {order.before['Seats']:,} to {order.after['Seats']:,}"
+    return label
+
+
+def doing(order: Order) -> str:
+    """What is being asked of the licence service, to stand after the status: "increasing to 30"."""
+    if order.status == OrderStatus.NEEDS_ATTENTION:
+        return "last change needs attention"
+    if order.action in ("increase", "decrease"):
+        return f"{'increasing' if order.action == 'increase' else 'decreasing'} to {order.after['Seats']:,}"
+    return _DOING.get(order.action, "being corrected")
+
+
+def who(actor: User | None, audience: str) -> str:
+    """Customers by name; staff as the distributor; the rest is Seatdesk itself."""
+    if audience in actions.STAFF:
+        return "Your distributor"
+    return actor.name if actor else "Seatdesk"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a history or of a list of orders."""
+
+    what: str
+    who: str
+    at: datetime
+    order: Order | None = None
+    note: str = ""
+
+
+def order_line(order: Order) -> Line:
+    """Needs `actor` loaded. The reason is the customer's own; what staff wrote stays with staff."""
+    note = order.reason if order.audience == actions.STOREFRONT else ""
+    return Line(what(order), who(order.actor, order.audience), order.placed_at, order, note)
+
+
+def history(subscription: Subscription) -> list[Line]:
+    """The newest orders and looks at the code, newest first, in 2 queries."""
+    orders = subscription.orders.select_related("actor").order_by("-pk")[:HISTORY]
+    looks = (
+        Event.objects.filter(Q(kind__in=_CODE), subscription=subscription).select_related("actor").order_by("-pk")
+    )[:HISTORY]
+    lines = [order_line(order) for order in orders]
+    lines += [
+        Line(_CODE[event.kind], who(event.actor, event.audience), event.at, note=event.after.get("To", ""))
+        for event in looks
+    ]
+    return sorted(lines, key=lambda line: line.at, reverse=True)[:HISTORY]
+
+
+# --- progress of one order -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of an order: `state` is done, now, todo, warn or failed."""
+
+    state: str
+    name: str
+    at: datetime | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How an order stands: its steps, what comes next, and in how many seconds to look again (0: no more)."""
+
+    steps: list[Step]
+    title: str
+    text: str
+    tone: str
+    waiting: bool
+    again_in: int
+
+
+def progress(order: Order) -> Progress:
+    """Needs `subscription` and `actor` loaded; runs no query."""
+    steps = [Step("done", "Received", order.placed_at, f"From {who(order.actor, order.audience)}.")]
+    ours_alone = actions.ACTIONS[order.action].call is None
+    waiting = fulfilment.waiting(order)
+    if order.first_sent_at:
+        steps.append(Step("done", "Sent to the licence service", order.first_sent_at))
+    elif waiting:
+        steps.append(Step("now", "Waiting to be sent to the licence service"))
+    if waiting and order.first_sent_at:
+        steps.append(Step("now", "Waiting for its answer"))
+    steps.extend(_last_step(order, ours_alone))
+    title, text, tone = _what_next(order)
+    return Progress(steps, title, text, tone, waiting, _again_in(order) if waiting else 0)
+
+
+def _last_step(order: Order, ours_alone: bool) -> list[Step]:
+    match order.status:
+        case OrderStatus.COMPLETED:
+            name = "Done" if ours_alone else "Confirmed by the licence service"
+            return [Step("done", name, order.finished_at)]
+        case OrderStatus.FAILED:
+            return [Step("failed", "Not done", order.finished_at, "The licence service did not make this change.")]
+        case OrderStatus.NEEDS_ATTENTION:
+            return [Step("warn", "Needs attention", None, "Our staff have been told.")]
+        case OrderStatus.WITHDRAWN:
+            return [Step("failed", "Withdrawn", order.finished_at)]
+        case OrderStatus.REJECTED:
+            return [Step("failed", "Rejected by your distributor", order.finished_at)]
+        case _:
+            return [Step("todo", "Confirmed by the licence service")]
+
+
+def _what_next(order: Order) -> tuple[str, str, str]:
+    seats = order.after.get("Seats")
+    match order.status:
+        case OrderStatus.COMPLETED if order.action == "start":
+            return "It works", "The activation code is ready.", "good"
+        case OrderStatus.COMPLETED if seats is not None:
+            words = actions.seats_words(seats)
+            return "Done", f"The subscription has {words} now. The activation code is the same as before.", "good"
+        case OrderStatus.COMPLETED if order.action == "cancel":
+            return "Cancelled", "The subscription is over. Its activation code no longer works.", "good"
+        case OrderStatus.COMPLETED:
+            return "Done", "The licence service has confirmed it.", "good"
+        case OrderStatus.FAILED:
+            still = (
+                f"You still have {actions.seats_words(order.before['Seats'])}"
+                if order.action in ("increase", "decrease")
+                else "Nothing exists at the licence service yet"
+                if order.action == "start"
+                else "The subscription is as it was before"
+            )
+            return "Not done", f"{still}, and nothing was charged. Try again later, or ask your distributor.", "danger"
+        case OrderStatus.NEEDS_ATTENTION:
+            text = (
+                "We do not know yet whether the licence service made this change. Our staff are finding out; "
+                "nothing was charged, and there is nothing that you have to do."
+            )
+            return "Needs attention", text, "warn"
+        case OrderStatus.WITHDRAWN | OrderStatus.REJECTED:
+            return "Nothing was changed", "The order is over, and nothing was charged.", "info"
+    if _age(order) > settings.TAKING_LONG:
+        text = (
+            "The licence service has not confirmed it yet. We go on trying; nothing is lost and nothing is done twice. "
+            "You can close this page."
+        )
+        return "Taking longer than usual", text, "warn"
+    return "In progress", "Usually done within a minute. You can close this page: the order goes on by itself.", "info"
+
+
+def _age(order: Order) -> float:
+    return (clock.now() - (order.retried_at or order.placed_at)).total_seconds()
+
+
+def _again_in(order: Order) -> int:
+    """2 seconds at first, then 5, then 15; after 15 minutes the reader asks again when they like."""
+    age = _age(order)
+    for until, seconds in ((20, 2), (settings.TAKING_LONG, 5), (15 * 60, 15)):
+        if age < until:
+            return seconds
+    return 0
