@@ -4,7 +4,19 @@ import factory
 from factory.django import DjangoModelFactory
 
 from subscriptions import clock
-from subscriptions.models import SKU, Account, Member, Order, PriceBand, Product, Role, Subscription, User, VendorCall
+from subscriptions.models import (
+    SKU,
+    Account,
+    Event,
+    Member,
+    Order,
+    PriceBand,
+    Product,
+    Role,
+    Subscription,
+    User,
+    VendorCall,
+)
 from subscriptions.vendors.port import Secret
 
 PASSWORD = "correct horse battery"
@@ -117,3 +129,13 @@ class VendorCallFactory(DjangoModelFactory):
     asked = "<Activate/>"
     started_at = factory.LazyFunction(clock.now)
     deadline = factory.LazyFunction(clock.now)
+
+
+class EventFactory(DjangoModelFactory):
+    class Meta:
+        model = Event
+
+    subscription = factory.SubFactory(SubscriptionFactory)
+    account = factory.SelfAttribute("subscription.account")
+    kind = "increase.completed"
+    at = factory.LazyFunction(clock.now)
