@@ -233,9 +233,17 @@ def _order_can_retry(action: "Action", about: Situation) -> NotAllowed | None:
 # --- what a change asks of the vendor, and what it does to our record ------------------------------------------------
 
 
+def asked_at(order: Order) -> datetime:
+    """The instant that a sending names: the order's own, so that a second sending says exactly the same as the first.
+
+    A new generation has its own, since a vendor refuses dates that lie far back and staff may retry weeks later.
+    """
+    return order.retried_at if order.generation > 1 and order.retried_at else order.placed_at
+
+
 def _start_call(order: Order, subscription: Subscription) -> port.Command:
     return port.Provision(
-        subscription.subscriber_id, subscription.sku.vendor_product_id, order.after["Seats"], order.placed_at
+        subscription.subscriber_id, subscription.sku.vendor_product_id, order.after["Seats"], asked_at(order)
     )
 
 
@@ -244,17 +252,17 @@ def _seats_call(order: Order, subscription: Subscription) -> port.Command:
         subscription.subscriber_id,
         subscription.sku.vendor_product_id,
         order.after["Seats"],
-        subscription.started_at or subscription.created_at,
+        # Not the subscription's start: a vendor refuses dates that lie far back, and takes no new start from this.
+        asked_at(order),
     )
 
 
 def _status_call(order: Order, subscription: Subscription) -> port.Command:
-    """The times are the order's own, so that a second sending says exactly the same as the first."""
     match order.after["Status"]:
         case S.SUSPENDED:
-            return port.Suspend(subscription.subscriber_id, order.placed_at)
+            return port.Suspend(subscription.subscriber_id, asked_at(order))
         case S.CANCELLED:
-            return port.Cancel(subscription.subscriber_id, "now", order.placed_at)
+            return port.Cancel(subscription.subscriber_id, "now", asked_at(order))
         case _:
             return port.Activate(subscription.subscriber_id)
 

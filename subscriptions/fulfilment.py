@@ -146,7 +146,7 @@ def fulfil(order_id: int) -> None:
 
 def _ask(order: Order, subscription: Subscription) -> Ask:
     if order.abandoned:
-        return port.Cancel(subscription.subscriber_id, "now", order.placed_at)
+        return port.Cancel(subscription.subscriber_id, "now", actions.asked_at(order))
     call = actions.ACTIONS[order.action].call
     if call is None:
         raise ValueError(f"{order.number}: {order.action} asks nothing of a vendor")

@@ -9,8 +9,9 @@ from datetime import UTC, timezone
 from typing import Final
 
 SEATS_BY_REPEATED_ACTIVATE: Final = True
-"""A1. `Activate` sent again with the same SubscriberId, ProductId and StartTime sets the LicenseCount it carries and
-keeps the code. It is offered when the option `seat_change` is `in_place`; it never stands for any other command."""
+"""A1. `Activate` sent again with the same SubscriberId and ProductId sets the LicenseCount it carries, and keeps code
+and start. Its StartTime is the order's instant, since no date may lie more than 14 days back (304). It is offered when
+the option `seat_change` is `in_place`; it never stands for any other command."""
 
 AUTHENTICATION_ERRORS: Final = frozenset({9001})
 """A2. Numbers of a TransactionError that says "we do not know you": nothing was applied. 9001 is invented."""
