@@ -321,6 +321,11 @@ BOMB = b'<!DOCTYPE a [<!ENTITY b "%s">%s]>' % (
         ("foreign", GOOD.replace(NS.encode(), b"http://schemas.kaspersky.com/services/subscription/1.0/")),
         ("foreign", container(root="SubscriptionRequestContainer")),
         ("foreign", container(transaction_id=None)),
+        (
+            "foreign",
+            GOOD.replace(b"</ns1:SubscriptionResponse>", b"</ns1:SubscriptionResponse><ns1:SubscriptionResponse/>"),
+        ),
+        ("foreign", GOOD.replace(b"</ns1:SubscriptionResponse>", b"</ns1:SubscriptionResponse><ns1:Surprise/>")),
         ("foreign", container(error={"ErrorMessage": "no number"})),
         ("foreign", container(error={"ErrorCode": "6"}, successes=[element("Resume", UnitId="0", SubscriberId="S")])),
         ("foreign", f'<s:Envelope xmlns:s="{SOAP}"><s:Body/></s:Envelope>'.encode()),
@@ -336,8 +341,9 @@ def test_a_foreign_or_hostile_body_is_refused(code, body):
 
 def test_an_encoding_cannot_hide_a_document_type():
     hidden = b"<?xml version='1.0' encoding='UTF-7'?>+ADwAIQ-DOCTYPE a+AD4-<a/>"
-    with pytest.raises(codec.ForeignAnswerError):
+    with pytest.raises(codec.ForeignAnswerError) as refusal:
         codec.read_answer(hidden)
+    assert refusal.value.code == "not-xml"
 
 
 @given(

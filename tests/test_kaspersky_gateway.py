@@ -134,6 +134,19 @@ def test_many_reads_travel_together_and_come_back_in_order(stage):
     assert vendor.connections == 1
 
 
+def test_a_large_batch_is_sent_as_a_whole(stage):
+    seen = []
+
+    def script(connection):
+        seen.append(take_request(connection))
+        connection.sendall(http(container(failures="".join(failure("GetInfo", 5, unit) for unit in range(2000)))))
+
+    answers = stage.connect(stage.start(script).url).get_details_many("T1", [SUBSCRIBER] * 2000)
+    assert [answer.code for answer in answers] == [NOT_FOUND] * 2000
+    assert seen[0].count(b"<GetInfo ") == 2000
+    assert seen[0].endswith(b"Envelope>")
+
+
 def test_nothing_to_send_opens_no_socket(stage):
     vendor = stage.start(lambda connection: None)
     gateway = stage.connect(vendor.url, seat_change="unsupported")
@@ -286,6 +299,7 @@ def test_a_transaction_error_speaks_for_everyone(stage, number, write, read, ale
         (b"SSH-2.0-OpenSSH\r\n", UNKNOWN, "not-http"),
         (http(container(success(), echo="T2")), UNKNOWN, "echo"),
         (http(container(success(subscriber="SOMEBODY"))), UNKNOWN, "wrong-subscriber"),
+        (http(container(failures=failure("Activate", 9).replace(SUBSCRIBER, "SOMEBODY"))), UNKNOWN, "wrong-subscriber"),
         (http(container(success("Resume"))), UNKNOWN, "wrong-item"),
         (http(container(failures=failure("Resume", 9))), UNKNOWN, "wrong-item"),
         (http(container()), UNKNOWN, "missing-item"),
@@ -301,6 +315,17 @@ def test_only_a_trustworthy_answer_decides(stage, response, outcome, code):
     (answer,) = stage.ask(response, PROVISION)
     assert (answer.outcome, answer.code) == (outcome, code)
     assert answer.alert is (outcome in (CREDENTIALS, REJECTED))
+
+
+def test_a_failure_may_leave_the_subscriber_out(stage):
+    anonymous = failure("Activate", 103).replace(f'SubscriberId="{SUBSCRIBER}"', "")
+    (answer,) = stage.ask(http(container(failures=anonymous)), PROVISION)
+    assert (answer.outcome, answer.code) == (REJECTED, "103")
+
+
+def test_a_read_without_a_record_is_no_answer(stage):
+    (answer,) = stage.ask(http(container(success("GetInfo"))), Read(SUBSCRIBER))
+    assert (answer.outcome, answer.code, answer.details) == (UNKNOWN, "unreadable-item", None)
 
 
 def test_a_broken_item_does_not_spoil_its_siblings(stage):
