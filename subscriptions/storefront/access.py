@@ -3,6 +3,7 @@
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
+from django_htmx.middleware import HtmxDetails
 
 from subscriptions.actions import CANCEL, Action, NotAllowed
 from subscriptions.models import Account, Order, Subscription, User
@@ -12,6 +13,7 @@ class SignedIn(HttpRequest):
     """A request behind LoginRequiredMiddleware."""
 
     user: User
+    htmx: HtmxDetails
 
 
 def subscription_or_404(request: SignedIn, pk: int) -> Subscription:

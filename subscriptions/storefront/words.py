@@ -164,10 +164,10 @@ def _what_next(order: Order) -> tuple[str, str, str]:
             return "Not done", f"{still}, and nothing was charged. Try again later, or ask your distributor.", "danger"
         case OrderStatus.NEEDS_ATTENTION:
             text = (
-                "We do not know yet whether the licence service made this change. Our staff are finding out; "
+                "We do not know yet whether the licence service made this change. Our staff look into it; "
                 "nothing was charged, and there is nothing that you have to do."
             )
-            return "Needs attention", text, "warn"
+            return "We are finding out", text, "warn"
         case OrderStatus.WITHDRAWN | OrderStatus.REJECTED:
             return "Nothing was changed", "The order is over, and nothing was charged.", "info"
     if _age(order) > settings.TAKING_LONG:

@@ -101,7 +101,7 @@ def _page(
 def qr(text: str) -> str:
     """The text as inline SVG with attributes only, since the page policy allows no styles inside."""
     drawing = segno.make(text, error="m", micro=False).svg_inline(
-        scale=6, border=4, dark="#000", light="#fff", svgclass=None, lineclass=None, omitsize=True, svgns=False
+        scale=6, border=4, dark="#000", light="#fff", svgclass=None, lineclass=None, omitsize=True
     )
     return mark_safe(drawing)  # noqa: S308 - drawn from numbers
 

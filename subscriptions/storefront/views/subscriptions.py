@@ -77,10 +77,11 @@ def page_of(rows: QuerySet[Subscription], after: str) -> tuple[list[Subscription
         rank, pk = int(key[1]), int(key[2])
         ranked = ranked.filter(Q(rank__gt=rank) | Q(rank=rank, pk__lt=pk))
     found = list(ranked.select_related("sku__product", "account").defer("activation_code")[: PAGE + 1])
+    page: list[Subscription] = [*found[:PAGE]]
     if len(found) <= PAGE:
-        return found, ""
+        return page, ""
     last = found[PAGE - 1]
-    return found[:PAGE], f"{last.rank}-{last.pk}"
+    return page, f"{last.rank}-{last.pk}"
 
 
 @require_safe
