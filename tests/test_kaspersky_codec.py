@@ -277,7 +277,7 @@ def test_what_is_no_time_is_refused(text):
         get_info(ActivationCode=None),
         get_info(EndTime="never"),
         get_info(StartTime="yesterday"),
-        element("GetInfo", element("Subscription"), element("Subscription"), UnitId="0", SubscriberId="S"),
+        element("GetInfo", get_info()[0], get_info()[0], UnitId="0", SubscriberId="S"),
         element("Activate", UnitId="0"),
         element("Destroy", UnitId="0", SubscriberId="S"),
         element("ActivateError", UnitId="0", SubscriberId="S", ErrorCode="1"),
