@@ -167,6 +167,7 @@ def signed_in(client: Client) -> Callable[[User], Client]:
         fresh.force_login(user, backend=settings.AUTHENTICATION_BACKENDS[0])
         session = fresh.session
         session["account_authentication_methods"] = [{"method": "password", "at": time.time(), "email": user.email}]
+        session["account_authentication_methods_user"] = str(user.pk)
         session.save()
         return fresh
 
