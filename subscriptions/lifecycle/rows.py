@@ -6,11 +6,15 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, models
-from procrastinate.contrib.django import app
+from procrastinate.contrib.django.django_connector import DjangoConnector
 from procrastinate.jobs import Job
+from procrastinate.manager import JobManager
 
 from subscriptions import actions, clock
 from subscriptions.models import Event, Order, Subscription, User
+
+# Inside a worker the app's own connector is another connection, and its jobs would outlive a rollback of ours.
+_queue = JobManager(DjangoConnector())
 
 SUBSCRIPTION_FIELDS = (
     "status", "seats", "activation_code", "started_at", "suspended_at", "ends_at", "cancelled_at", "version",
@@ -73,7 +77,7 @@ def defer(orders: Iterable[Order], *, at: datetime | None = None) -> None:
         for order in orders
     ]
     if jobs:
-        app.job_manager.batch_defer_jobs(jobs)
+        _queue.batch_defer_jobs(jobs)
 
 
 def defer_soon(order: Order) -> None:
@@ -81,8 +85,19 @@ def defer_soon(order: Order) -> None:
     if order.next_attempt_at is None:
         return
     wait = (order.next_attempt_at - clock.now()).total_seconds()
-    if wait <= settings.JOB_SOON:
+    if wait <= settings.JOB_SOON and not _has_job_waiting(order):
         defer([order], at=order.next_attempt_at - settings.CLOCK_OFFSET if wait > 0 else None)
+
+
+def _has_job_waiting(order: Order) -> bool:
+    """One is enough: each more would come back for as long as the order lives, and outlive it under its lock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT 1 FROM procrastinate_jobs WHERE status = 'todo' AND lock = %s"
+            " AND task_name = 'subscriptions.fulfil' AND args @> jsonb_build_object('order_id', %s::bigint))",
+            [f"subscription-{order.subscription_id}", order.pk],
+        )
+        return bool(cursor.fetchone()[0])
 
 
 def event(
