@@ -10,7 +10,7 @@ from subscriptions.lifecycle.attempts import Attempt, Decision, Hold, Result, Ve
 from subscriptions.lifecycle.placing import STALE, Wish, place, place_many, start, why_not_take
 from subscriptions.lifecycle.rows import CALL_FIELDS
 from subscriptions.lifecycle.settling import give_up, retry
-from subscriptions.lifecycle.upkeep import open_vendor, pause_vendor, sweep
+from subscriptions.lifecycle.upkeep import due_for_ping, open_vendor, pause_vendor, sweep
 
 __all__ = [
     "CALL_FIELDS",
@@ -25,6 +25,7 @@ __all__ = [
     "apply",
     "apply_many",
     "claim",
+    "due_for_ping",
     "give_up",
     "mail_code",
     "note_details",

@@ -1,5 +1,8 @@
 """The vendor as a whole, and orders whose job went missing."""
 
+from datetime import timedelta
+
+from django.conf import settings
 from django.db import transaction
 
 from subscriptions import clock
@@ -18,6 +21,17 @@ def open_vendor(vendor: str) -> None:
     """Let orders flow again; those that waited are picked up by the sweep."""
     with transaction.atomic(durable=True):
         VendorState.objects.filter(vendor=vendor).update(paused_at=None, reason="", checked_at=clock.now())
+
+
+def due_for_ping() -> list[str]:
+    """The paused vendors that it is time to ask again; each is handed to one worker only."""
+    at = clock.now()
+    before = at - timedelta(seconds=settings.VENDOR_PING_EVERY)
+    with transaction.atomic(durable=True):
+        due = VendorState.objects.filter(paused_at__lte=before).exclude(checked_at__gt=before)
+        vendors = list(due.select_for_update(skip_locked=True).values_list("vendor", flat=True))
+        VendorState.objects.filter(vendor__in=vendors).update(checked_at=at)
+    return vendors
 
 
 def sweep(limit: int = 500) -> int:
