@@ -14,6 +14,8 @@ import structlog
 from django.conf import settings
 from procrastinate import JobContext
 from procrastinate.contrib.django import app
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Status
 
 from subscriptions import actions, clock, gateways, lifecycle
 from subscriptions.lifecycle import Attempt, Decision, Hold, Result, Verdict, Wait
@@ -24,7 +26,9 @@ from subscriptions.vendors.port import Answer, Ask, Outcome
 log = structlog.get_logger(__name__)
 
 SEND, READ = "send", "read"
-_UNSETTLED = (Outcome.UNKNOWN, Outcome.ALREADY_DONE)
+# Done belongs here too: an order that is still open after it had an answer that came too late to be applied.
+_SAYS_DONE = (Outcome.ALREADY_DONE, Outcome.DONE)
+_UNSETTLED = (Outcome.UNKNOWN, *_SAYS_DONE)
 
 
 def _later(at: datetime, seconds: float) -> datetime:
@@ -40,27 +44,27 @@ def next_step(order: Order, calls: Sequence[VendorCall], at: datetime) -> str | 
     Never `SEND` while an earlier sending is not settled: first its deadline passes, then reads decide. After a Retry
     by a person one answered read is enough to send again.
     """
+    if order.status == OrderStatus.PLACED and order.next_attempt_at and at < order.next_attempt_at:
+        # A job that was not meant for now, such as one of a lost worker, must not shorten a backoff.
+        return Wait(order.next_attempt_at)
     writes = [one for one in calls if one.purpose == Purpose.WRITE]
     if not writes:
         return SEND
     last = writes[-1]
-    unfinished = [one for one in calls if one.finished_at is None]
-    for call in unfinished:
+    for call in calls:
         free_at = _later(call.deadline, settings.VENDOR_DEADLINE_MARGIN)
-        if at < free_at:
+        if call.finished_at is None and at < free_at:
             return Wait(free_at)
     if last.finished_at is not None and last.outcome not in _UNSETTLED:
         return SEND
-    reads = [one for one in calls if one.purpose == Purpose.SETTLE and one.pk > last.pk and one.finished_at]
+    # A read whose worker was lost counts as one without an answer.
+    reads = [one for one in calls if one.purpose == Purpose.SETTLE and one.pk > last.pk]
     if order.retried_at and order.retried_at > last.started_at:
-        since_retry = [one for one in reads if one.started_at >= order.retried_at]
-        if any(one.evidence for one in since_retry):
-            return SEND
-        return _read_again(since_retry, order.retried_at, at)
+        return _after_a_person(order, last, reads, at)
     if _proves_not_applied(order, last, reads):
-        return SEND
+        return _send_again(order, writes, at)
     proofs = [one.evidence for one in reads if one.evidence]
-    if last.outcome == Outcome.ALREADY_DONE and proofs:
+    if last.outcome in _SAYS_DONE and proofs:
         return Hold("already_done", "The licence service says that this was done already, and its record differs.")
     if proofs and proofs[-1] in (actions.NEITHER, actions.ABSENT) and order.action != "start":
         return Hold("neither", "The licence service's record equals neither what was ordered nor what was before.")
@@ -69,23 +73,112 @@ def next_step(order: Order, calls: Sequence[VendorCall], at: datetime) -> str | 
     return _read_again(reads, last.started_at, at)
 
 
+def _after_a_person(order: Order, last: VendorCall, reads: Sequence[VendorCall], at: datetime) -> str | Wait | Hold:
+    """What follows a Retry, or a start that was given up, whose last sending is not settled."""
+    since = order.retried_at or order.placed_at
+    if order.abandoned:
+        # Before that an unknown subscriber proves nothing, and nobody would ever cancel what appears later.
+        since = max(since, last.deadline, _calm(last))
+        if at < since:
+            return Wait(since)
+    since_retry = [one for one in reads if one.started_at >= since]
+    if any(one.evidence for one in since_retry):
+        return SEND
+    return _read_again(since_retry, since, at)
+
+
+def _calm(last: VendorCall) -> datetime:
+    return _later(last.started_at, settings.VENDOR_NOT_APPLIED_AFTER)
+
+
 def _proves_not_applied(order: Order, last: VendorCall, reads: Sequence[VendorCall]) -> bool:
     """The state before, read twice and long enough after sending; or, for a start, unknown there past the deadline."""
-    if last.outcome == Outcome.ALREADY_DONE:
+    if last.outcome in _SAYS_DONE:
         return False
-    calm = _later(last.started_at, settings.VENDOR_NOT_APPLIED_AFTER)
+    calm = _calm(last)
     if order.action == "start" and not order.abandoned:
         return any(one.evidence == actions.ABSENT and one.started_at >= max(calm, last.deadline) for one in reads)
     return sum(one.evidence == actions.BEFORE and one.started_at >= calm for one in reads) >= 2
 
 
+def _send_again(order: Order, writes: Sequence[VendorCall], at: datetime) -> str | Hold:
+    """Once more, but not for ever: what is never applied for a day needs a person."""
+    mine = [one for one in _since_retry(order, writes) if one.outcome != Outcome.CREDENTIALS]
+    if at - mine[0].started_at > timedelta(seconds=settings.VENDOR_RETRY_LIMIT):
+        return Hold("never_applied", "The licence service took this for a day, and never applied it.")
+    return SEND
+
+
+def _since_retry(order: Order, calls: Sequence[VendorCall]) -> list[VendorCall]:
+    return [one for one in calls if order.retried_at is None or one.started_at >= order.retried_at]
+
+
 def _read_again(reads: Sequence[VendorCall], since: datetime, at: datetime) -> str | Wait | Hold:
-    """The next read by its delay after the one before; a person after the limit without any proof."""
-    if at - since > timedelta(seconds=settings.VENDOR_READ_LIMIT) and not any(one.evidence for one in reads[-2:]):
+    """The next read by its delay after the one before; a person when reads have failed for as long as the limit.
+
+    The limit runs between reads that were made: time in which nobody could ask, such as one without a worker, says
+    nothing about the vendor.
+    """
+    in_vain = reads[-1].started_at - reads[0].started_at if reads else timedelta()
+    if in_vain > timedelta(seconds=settings.VENDOR_READ_LIMIT) and not any(one.evidence for one in reads[-2:]):
         return Hold("unknown", "Whether the licence service applied this could not be found out.")
     delays = settings.VENDOR_READ_DELAYS
     due = _later(reads[-1].started_at if reads else since, delays[min(len(reads), len(delays) - 1)])
     return READ if at >= due else Wait(due)
+
+
+def judge_write(order: Order, earlier: Sequence[VendorCall], call: VendorCall, answer: Answer, at: datetime) -> Result:
+    """What the answer to a sending means for its order; `earlier` are the calls before it."""
+
+    def result(verdict: Verdict, **more: Any) -> Result:
+        return Result(call.pk, order.pk, order.subscription_id, answer, verdict, **more)
+
+    match answer.outcome:
+        case Outcome.DONE:
+            return result(Verdict.COMPLETE, code=answer.activation_code)
+        case Outcome.REJECTED | Outcome.UNSUPPORTED if order.abandoned:
+            # Failed would say that the vendor has nothing, which is surely true of an unknown subscriber only.
+            gone = answer.code in (port.NOT_FOUND, "5")
+            return result(Verdict.COMPLETE) if gone else result(Verdict.HOLD, message=refusal_words(answer))
+        case Outcome.REJECTED | Outcome.UNSUPPORTED:
+            return result(Verdict.FAIL, message=refusal_words(answer))
+        case Outcome.CREDENTIALS:
+            again = _later(at, settings.VENDOR_PING_EVERY)
+            return result(Verdict.RELEASE, again_at=again, message="The licence service does not let us in.")
+        case Outcome.TRANSIENT:
+            tries = [one for one in _since_retry(order, earlier) if one.outcome == Outcome.TRANSIENT]
+            if tries and at - tries[0].started_at > timedelta(seconds=settings.VENDOR_RETRY_LIMIT):
+                return result(Verdict.HOLD, message="The licence service could not be reached for a day.")
+            again = _later(at, max(_backoff(len(tries)), answer.retry_after or 0))
+            return result(Verdict.RELEASE, again_at=again, message="The licence service cannot be reached.")
+    first_read = _later(at, settings.VENDOR_READ_DELAYS[0])
+    return result(Verdict.AGAIN, again_at=first_read, message="Sent, and no clear answer came back.")
+
+
+def _backoff(tries: int) -> float:
+    delays = settings.VENDOR_RETRY_DELAYS
+    spread = settings.VENDOR_RETRY_JITTER
+    return float(delays[min(tries, len(delays) - 1)]) * random.uniform(1 - spread, 1 + spread)  # noqa: S311 - jitter
+
+
+def judge_read(order: Order, subscription: Subscription, call: VendorCall, answer: Answer, at: datetime) -> Result:
+    """What a settling read proves; only the target itself ends the order here, the rest is for `next_step`."""
+    proof, code = "", None
+    if answer.outcome == Outcome.DONE and answer.details:
+        proof, code = actions.evidence(order, subscription, answer.details), answer.details.activation_code
+    elif answer.code == port.NOT_FOUND:
+        proof = actions.ABSENT
+    settled = proof == actions.TARGET or (proof == actions.ABSENT and order.abandoned)
+    if settled:
+        return Result(call.pk, order.pk, subscription.pk, answer, Verdict.COMPLETE, proof, code=code)
+    return Result(
+        call.pk, order.pk, subscription.pk, answer, Verdict.AGAIN, proof, again_at=at, message=order.outcome_message
+    )
+
+
+def refusal_words(answer: Answer) -> str:
+    """What staff read about a refusal: the vendor's words with its code; customers see a sentence of ours."""
+    return f"{answer.message or 'Refused'} (code {answer.code})" if answer.code else answer.message or "Refused"
 
 
 # --- one attempt -----------------------------------------------------------------------------------------------------
@@ -95,10 +188,12 @@ def _read_again(reads: Sequence[VendorCall], since: datetime, at: datetime) -> s
 def fulfil(order_id: int) -> None:
     """Make one attempt for an order, or find that there is none to make now. Safe to run twice and late."""
     container: port.Container | None = None
+    earlier: list[VendorCall] = []
 
     def decide(order: Order, subscription: Subscription, calls: list[VendorCall]) -> Decision:
         nonlocal container
         at = clock.now()
+        earlier.extend(calls)
         vendor = subscription.sku.product.vendor
         if VendorState.objects.filter(vendor=vendor, paused_at__isnull=False).exists():
             return Wait(_later(at, settings.VENDOR_PING_EVERY))
@@ -128,16 +223,23 @@ def fulfil(order_id: int) -> None:
         log.debug("nothing to do", order_id=order_id)
         return
     order, subscription, call = claimed
-    if container is None or not _may_open_socket(order, call):
+    if container is not None and _may_open_socket(order, call):
+        # No longer than its deadline, after which others conclude from reads what became of it.
+        left = (call.deadline - clock.now()).total_seconds()
+        [answer] = gateways.gateway(subscription.sku.product.vendor).send(container, within=left)
+    else:
         log.warning("attempt overtaken before it was sent", order_id=order_id, attempt=call.attempt)
-        return
-    [answer] = gateways.gateway(subscription.sku.product.vendor).send(container)
+        answer = Answer(Outcome.TRANSIENT, "not-sent", "Too late to be sent: nothing left this worker.")
     if answer.outcome == Outcome.CREDENTIALS:
         lifecycle.pause_vendor(subscription.sku.product.vendor, f"{answer.code} {answer.message}".strip())
-    judge = _judge_write if call.purpose == Purpose.WRITE else _judge_read
-    result = judge(order, subscription, call, answer)
+    at = clock.now()
+    result = (
+        judge_write(order, earlier, call, answer, at)
+        if call.purpose == Purpose.WRITE
+        else judge_read(order, subscription, call, answer, at)
+    )
     if not lifecycle.apply(result):
-        log.warning("order was settled before this attempt ended", order_id=order_id, attempt=call.attempt)
+        log.warning("attempt ended too late to count", order_id=order_id, attempt=call.attempt)
     log.info(
         "attempt", order_id=order_id, attempt=call.attempt, purpose=call.purpose, outcome=str(answer.outcome),
         code=answer.code, verdict=str(result.verdict), latency_ms=answer.latency_ms,
@@ -159,59 +261,6 @@ def _may_open_socket(order: Order, call: VendorCall) -> bool:
     return newest == call.pk and clock.now() < call.deadline
 
 
-def _judge_write(order: Order, subscription: Subscription, call: VendorCall, answer: Answer) -> Result:
-    at = clock.now()
-
-    def result(verdict: Verdict, **more: Any) -> Result:
-        return Result(call.pk, order.pk, subscription.pk, answer, verdict, **more)
-
-    match answer.outcome:
-        case Outcome.DONE:
-            return result(Verdict.COMPLETE, code=answer.activation_code)
-        case Outcome.REJECTED | Outcome.UNSUPPORTED:
-            if order.abandoned and answer.code == "5":
-                return result(Verdict.COMPLETE)
-            return result(Verdict.FAIL, message=refusal_words(answer))
-        case Outcome.CREDENTIALS:
-            again = _later(at, settings.VENDOR_PING_EVERY)
-            return result(Verdict.RELEASE, again_at=again, message="The licence service does not let us in.")
-        case Outcome.TRANSIENT:
-            if at - (order.retried_at or order.placed_at) > timedelta(seconds=settings.VENDOR_RETRY_LIMIT):
-                return result(Verdict.HOLD, message="The licence service could not be reached for a day.")
-            again = _later(at, max(_backoff(order, call), answer.retry_after or 0))
-            return result(Verdict.RELEASE, again_at=again, message="The licence service cannot be reached.")
-    first_read = _later(at, settings.VENDOR_READ_DELAYS[0])
-    return result(Verdict.AGAIN, again_at=first_read, message="Sent, and no clear answer came back.")
-
-
-def _backoff(order: Order, call: VendorCall) -> float:
-    delays = settings.VENDOR_RETRY_DELAYS
-    tries = order.vendor_calls.filter(purpose=Purpose.WRITE, outcome=Outcome.TRANSIENT).count()
-    spread = settings.VENDOR_RETRY_JITTER
-    return float(delays[min(tries, len(delays) - 1)]) * random.uniform(1 - spread, 1 + spread)  # noqa: S311 - jitter
-
-
-def _judge_read(order: Order, subscription: Subscription, call: VendorCall, answer: Answer) -> Result:
-    at = clock.now()
-    proof, code = "", None
-    if answer.outcome == Outcome.DONE and answer.details:
-        proof, code = actions.evidence(order, subscription, answer.details), answer.details.activation_code
-    elif answer.code == port.NOT_FOUND:
-        proof = actions.ABSENT
-    settled = proof == actions.TARGET or (proof == actions.ABSENT and order.abandoned)
-    if settled:
-        return Result(call.pk, order.pk, subscription.pk, answer, Verdict.COMPLETE, proof, code=code)
-    # `next_step` decides what this proof means together with the ones before it.
-    return Result(
-        call.pk, order.pk, subscription.pk, answer, Verdict.AGAIN, proof, again_at=at, message=order.outcome_message
-    )
-
-
-def refusal_words(answer: Answer) -> str:
-    """What staff read about a refusal: the vendor's words with its code; customers see a sentence of ours."""
-    return f"{answer.message or 'Refused'} (code {answer.code})" if answer.code else answer.message or "Refused"
-
-
 # --- upkeep ----------------------------------------------------------------------------------------------------------
 
 
@@ -231,17 +280,24 @@ async def rescue(context: JobContext, timestamp: int) -> None:
     manager = context.app.job_manager
     for job in await manager.get_stalled_jobs(seconds_since_heartbeat=settings.WORKER_STALLED_AFTER):
         log.warning("job of a lost worker runs again", job_id=job.id, task=job.task_name)
-        await manager.retry_job(job)
+        try:
+            if job.queueing_lock:
+                # Periodic work comes again by itself; put back it would collide with its successor in the queue.
+                await manager.finish_job(job, Status.FAILED, delete_job=True)
+            else:
+                await manager.retry_job(job)
+        except ConnectorException:
+            log.info("another worker was faster", job_id=job.id)
 
 
 @app.periodic(cron=settings.UPKEEP_CRON)
 @app.task(name="subscriptions.ping_vendors", queue="upkeep", queueing_lock="ping_vendors")
 def ping_vendors(timestamp: int) -> None:
     """Ask each paused vendor whether it lets us in again, and let its orders flow when it does."""
-    for state in VendorState.objects.filter(paused_at__isnull=False):
-        if gateways.gateway(state.vendor).ping().outcome == Outcome.DONE:
-            lifecycle.open_vendor(state.vendor)
-            log.info("vendor open again", vendor=state.vendor)
+    for vendor in lifecycle.due_for_ping():
+        if gateways.gateway(vendor).ping().outcome == Outcome.DONE:
+            lifecycle.open_vendor(vendor)
+            log.info("vendor open again", vendor=vendor)
 
 
 def waiting(order: Order) -> bool:

@@ -6,10 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from django.db import transaction
+from django.db.models import Max
 
 from subscriptions import actions, clock
 from subscriptions.lifecycle import rows
-from subscriptions.models import Event, Order, OrderStatus, Subscription, VendorCall
+from subscriptions.models import Event, Order, OrderStatus, Purpose, Subscription, VendorCall
 from subscriptions.vendors.port import Answer, Secret
 
 
@@ -63,7 +64,9 @@ def claim(
                 return None
             case Hold(code, message):
                 if order.status == OrderStatus.PLACED:
+                    # Written on its own: PostgreSQL judges each move, and knows none from placed to held.
                     order.claim()
+                    rows.update([order], rows.ORDER_FIELDS)
                 _hold(order, code, message)
                 rows.update([order], rows.ORDER_FIELDS)
                 rows.order_event(order, subscription, "held", clock.now()).save(force_insert=True)
@@ -114,15 +117,16 @@ class Result:
 
 
 def apply(result: Result) -> bool:
-    """`apply_many` for one: True when the verdict was applied, False when the order was settled before."""
+    """`apply_many` for one: True when the verdict was applied, False when it came too late to count."""
     return apply_many([result])[0]
 
 
 def apply_many(results: Sequence[Result]) -> list[bool]:
     """Complete each attempt's row and move its order by the verdict, exactly once.
 
-    A verdict for an order that is no longer in progress changes nothing but the attempt's own row, and the entry is
-    False: a late or second worker says so and goes on. The subscription changes only with COMPLETE (and, for a start,
+    A verdict that came too late changes nothing but the attempt's own row, and the entry is False: a late or second
+    worker says so and goes on. Too late is one for an order that is no longer in progress, or that was sent again or
+    decided about by a person since the attempt began. The subscription changes only with COMPLETE (and, for a start,
     with FAIL).
     """
     at = clock.now()
@@ -136,14 +140,21 @@ def apply_many(results: Sequence[Result]) -> list[bool]:
             .filter(pk__in=[one.call_id for one in results], finished_at__isnull=True)
             .order_by("pk")
         }
+        newest: dict[int, int] = dict(
+            VendorCall.objects.filter(order__in=orders, purpose=Purpose.WRITE)
+            .order_by()
+            .values_list("order")
+            .annotate(Max("pk"))
+        )
         events: list[Event] = []
         moved: list[Order] = []
         changed: dict[int, Subscription] = {}
         for result in results:
             order, subscription = orders[result.order_id], subscriptions[result.subscription_id]
-            if call := calls.get(result.call_id):
+            call = calls.get(result.call_id)
+            if call is not None:
                 _finish(call, result, at)
-            if order.status != OrderStatus.IN_PROGRESS:
+            if call is None or order.status != OrderStatus.IN_PROGRESS or _overtaken(call, order, newest):
                 applied.append(False)
                 continue
             what = _move(order, subscription, result, at)
@@ -163,6 +174,11 @@ def apply_many(results: Sequence[Result]) -> list[bool]:
     return applied
 
 
+def _overtaken(call: VendorCall, order: Order, newest: dict[int, int]) -> bool:
+    """An answer to an earlier sending must not end or release a later one, nor one that means to cancel it."""
+    return newest.get(order.pk, 0) > call.pk or (order.retried_at is not None and call.started_at < order.retried_at)
+
+
 def _finish(call: VendorCall, result: Result, at: datetime) -> None:
     answer = result.answer
     call.finished_at = at
@@ -173,8 +189,11 @@ def _finish(call: VendorCall, result: Result, at: datetime) -> None:
 
 def _move(order: Order, subscription: Subscription, result: Result, at: datetime) -> str:
     """Make the transition in memory; returns the event's word, empty when nothing worth telling happened."""
-    order.outcome_code, order.outcome_message = result.answer.code[:64], result.message
-    order.needs_staff = result.answer.alert
+    open_question = result.verdict == Verdict.AGAIN
+    # A read that settles nothing must not wipe out why the order is being read about.
+    order.outcome_code = result.answer.code[:64] or (order.outcome_code if open_question else "")
+    order.outcome_message = result.message
+    order.needs_staff = result.answer.alert or (open_question and order.needs_staff)
     order.next_attempt_at = result.again_at
     match result.verdict:
         case Verdict.COMPLETE if order.abandoned:
