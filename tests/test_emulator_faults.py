@@ -115,6 +115,16 @@ def test_a_request_under_way_is_finished_before_the_socket_closes(wire: Wire, co
         wire.send(info("A"))
 
 
+def test_a_kept_connection_does_not_escape_a_fault_of_connections(wire: Wire, control: Control) -> None:
+    for _ in range(40):
+        control.clear_faults()
+        assert wire.send(info("A")).code() == 5
+        control.add_fault("closed-before-reading")
+        with pytest.raises(httpx.TransportError):
+            wire.send(info("A"))
+        assert control.faults()[0].fired == 1
+
+
 def test_the_nth_connection_is_closed_unread(emulator: EmulatorProcess, control: Control) -> None:
     control.add_fault("closed-before-reading", nth=2)
     fates = []

@@ -165,10 +165,10 @@ def test_tls_with_a_client_certificate(tmp_path: Path) -> None:
             running.control.add_fault(fault, reset=True)
         with pytest.raises(httpx.TransportError):
             wire.send(info("A"))
-        running.control.add_fault("refused", for_seconds=0.2)
+        running.control.add_fault("refused", for_seconds=30)
         with pytest.raises(httpx.ConnectError):
             wire.send(info("A"))
-        time.sleep(0.3)
+        running.control.clear_faults()
         assert wire.send(info("A")).code() is None
         wire.close()
 

@@ -34,7 +34,9 @@ class Fault:
 
 _ALL = (
     Fault("refused", False, "connection", "The listening socket is closed for a while; by time window only."),
-    Fault("closed-before-reading", False, "connection", "The n-th new connection is closed before a byte is read."),
+    Fault(
+        "closed-before-reading", False, "connection", "The n-th new connection is reset; what was sent stays unread."
+    ),
     # --- an honest answer, late or old
     Fault("latency-fixed", None, "delay", "The answer comes `seconds` later.", {"seconds": 1.0}),
     Fault(

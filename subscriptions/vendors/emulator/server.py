@@ -23,6 +23,8 @@ WSDL_PLACE = "http://127.0.0.1:8041/"
 
 _IDLE_SECONDS = 120
 _BIND_PATIENCE = 5.0
+_COMING_TO_REST = 0.2
+_UNREAD_PATIENCE = 5
 _RESET = struct.pack("ii", 1, 0)
 _MOST_UNREAD = 64 << 20
 
@@ -149,6 +151,10 @@ class _Server(ThreadingHTTPServer):
     def finish_request(self, request: Any, client_address: Any) -> None:
         if rule := self.service.faults.strike_connection():
             self.service.closed_unread(rule)
+            # Closed sooner, it would look to some clients as if they had never been connected.
+            with suppress(OSError):
+                request.settimeout(_UNREAD_PATIENCE)
+                request.recv(1, socket.MSG_PEEK)
             self.listener.reset_at_close(request)
             return
         if self.listener.tls is not None:
@@ -186,9 +192,11 @@ class Listener:
         self.max_body = max_body
         self._service = service
         self._lock = threading.RLock()
+        self._changed = threading.Condition()
+        self._epoch = 0
         self._server: _Server | None = None
         self._reopen: threading.Timer | None = None
-        self._connections: dict[int, tuple[socket.socket, bool]] = {}
+        self._connections: dict[int, tuple[socket.socket, bool, int]] = {}
         # This socket never listens. It keeps the port ours while the listening one is closed.
         self._place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         self._place.setsockopt(socket.SOL_SOCKET, _SHARED, 1)
@@ -238,42 +246,59 @@ class Listener:
         self._place.close()
 
     def drop_idle(self) -> None:
-        """Hang up on kept-alive connections, so that the next request needs a new one."""
-        with self._lock:
-            for connection, busy in self._connections.values():
+        """Hang up on kept-alive connections, so that the next request needs a new one; busy ones end after answering.
+
+        A client that holds its answer and calls this meets no connection of its own any more.
+        """
+        with self._changed:
+            self._epoch += 1
+            for connection, busy, _ in self._connections.values():
                 if not busy:
-                    with suppress(OSError):
-                        connection.shutdown(socket.SHUT_RDWR)
+                    _hang_up(connection)
+            # The client may know its answer before the handler's thread has come to rest.
+            self._changed.wait_for(
+                lambda: not any(busy and epoch < self._epoch for _, busy, epoch in self._connections.values()),
+                timeout=_COMING_TO_REST,
+            )
 
     # --- what handlers report ----------------------------------------------------------------------------------------
 
     def opened(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._connections[id(connection)] = (connection, False)
+        with self._changed:
+            self._connections[id(connection)] = (connection, False, self._epoch)
 
     def closed(self, connection: socket.socket) -> None:
-        with self._lock:
+        with self._changed:
             self._connections.pop(id(connection), None)
+            self._changed.notify_all()
 
     @contextmanager
     def busy(self, handler: _Handler) -> Iterator[None]:
-        """While a request is dealt with its connection is spared by `drop_idle`; a shut listener ends it afterwards."""
+        """While a request is dealt with, its connection is spared by `drop_idle`."""
         connection = handler.connection
-        with self._lock:
-            self._connections[id(connection)] = (connection, True)
+        with self._changed:
+            epoch = self._epoch
+            self._connections[id(connection)] = (connection, True, epoch)
         try:
             yield
         finally:
-            with self._lock:
-                self._connections[id(connection)] = (connection, False)
-                if not self.listening:
+            with self._changed:
+                self._connections[id(connection)] = (connection, False, self._epoch)
+                if epoch != self._epoch:
                     handler.close_connection = True
+                    _hang_up(connection)
+                self._changed.notify_all()
 
     @staticmethod
     def reset_at_close(connection: socket.socket) -> None:
         """Let the connection end in a reset instead of an orderly goodbye."""
         with suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _patiently(make: Callable[[], _Made]) -> _Made:
