@@ -45,7 +45,3 @@ class SetPasswordForm(_InOurWords, forms.SetPasswordForm):
 
 class ReauthenticateForm(_InOurWords, forms.ReauthenticateForm):
     """Confirm who one is before something that asks for it."""
-
-
-class AddEmailForm(_InOurWords, forms.AddEmailForm):
-    """Add an address to sign in with."""

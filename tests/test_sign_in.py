@@ -68,13 +68,10 @@ PAGES = [
     "/account/password/reset/done/",
     "/account/password/reset/key/done/",
     "/account/password/reset/key/1-bad/",
-    "/account/confirm-email/",
-    "/account/confirm-email/bad/",
     "/no-such-page/",
 ]
 SIGNED_IN_PAGES = [
     "/account/logout/",
-    "/account/email/",
     "/account/password/change/",
     "/account/reauthenticate/",
     "/no-such-page/",
