@@ -64,6 +64,7 @@ def open_context(browser: Browser, server: str) -> Iterator[Callable[..., Browse
             client.force_login(user, backend=settings.AUTHENTICATION_BACKENDS[0])
             session = client.session
             session["account_authentication_methods"] = [{"method": "password", "at": time.time(), "email": user.email}]
+            session["account_authentication_methods_user"] = str(user.pk)
             session.save()
             context.add_cookies(
                 [{"name": settings.SESSION_COOKIE_NAME, "value": str(session.session_key), "url": server}]
