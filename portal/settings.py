@@ -17,8 +17,6 @@ from portal.logs import mask_secrets
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
-if (BASE_DIR / ".env").is_file():
-    environ.Env.read_env(BASE_DIR / ".env")
 
 TESTING = "pytest" in sys.modules
 DEMO = env.bool("SEATDESK_DEMO", default=sys.argv[1:2] == ["demo"])
@@ -141,7 +139,6 @@ ACCOUNT_FORMS = {
         ("change_password", "ChangePasswordForm"),
         ("set_password", "SetPasswordForm"),
         ("reauthenticate", "ReauthenticateForm"),
-        ("add_email", "AddEmailForm"),
     )
 }
 ACCOUNT_LOGIN_METHODS = {"email"}

@@ -1,0 +1,228 @@
+"""`uv run manage.py demo`: the whole portal on one machine, with a vendor that is an emulator."""
+
+import fcntl
+import os
+import signal
+import sys
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+import httpx
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.models import F
+from django_rich.management import RichCommand
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from portal import demo_processes
+from subscriptions.management import demo_data
+from subscriptions.management.demo_data import State
+from subscriptions.models import OPEN_ORDER, Order, Subscription, User
+from subscriptions.vendors.emulator import process
+from subscriptions.vendors.emulator.process import EmulatorProcess
+
+_FIRST_PAGE_SECONDS = 60.0
+
+
+class Command(RichCommand):
+    help = (
+        "Start everything on this machine for trying it out: PostgreSQL (embedded, unless DATABASE_URL is set), demo "
+        "data, an emulator of the vendor, a worker and the web server. Ctrl-C ends it; the next start keeps the data."
+    )
+    # Its own checks run in `migrate`; the database may not even hold our tables yet.
+    requires_system_checks = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        demo_processes.add_arguments(parser)
+
+    def handle(self, *, port: int, emulator_port: int, fresh: bool, **options: Any) -> None:
+        """Runs until Ctrl-C, SIGTERM or the death of a process that it started; the latter is a CommandError."""
+        self.began = time.monotonic()
+        embedded = not os.environ.get("DATABASE_URL")
+        data = demo_processes.data_folder(sys.argv)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.default_int_handler)
+        with ExitStack() as stack:
+            # Innermost, so that it runs first: a second Ctrl-C must not cut the clearing up short.
+            try:
+                stack.enter_context(_alone_in(data))
+                self._say(_which_database(embedded, data))
+                self._refuse_foreign_data(embedded=embedded, fresh=fresh)
+                self._say("Starting the vendor's emulator")
+                emulator = stack.enter_context(
+                    process.start(data / "emulator.sqlite", port=emulator_port, control_port=emulator_port + 1)
+                )
+                self._fill(emulator, fresh=fresh)
+                family = demo_processes.Family()
+                stack.callback(family.end)
+                self._start_portal(family, port)
+                self._introduce(port, emulator, data)
+                self._watch(family, emulator)
+            except KeyboardInterrupt:
+                self._say("Ending every process that was started")
+            finally:
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                    signal.signal(number, signal.SIG_IGN)
+        self._say("Ended. The data are kept: the next start goes on from here.")
+
+    # --- starting ----------------------------------------------------------------------------------------------------
+
+    def _refuse_foreign_data(self, *, embedded: bool, fresh: bool) -> None:
+        if embedded:
+            return
+        name = settings.DATABASES["default"]["NAME"]
+        match demo_data.state():
+            case State.FOREIGN:
+                raise CommandError(
+                    f"The database {name!r} (DATABASE_URL) holds people or accounts that the demo did not make. It was "
+                    "left as it is. Name an empty database, or unset DATABASE_URL for an embedded one."
+                )
+            case State.UNFINISHED:
+                raise CommandError(
+                    f"Filling the database {name!r} (DATABASE_URL) was interrupted. Give the demo an empty database."
+                )
+            case State.COMPLETE if fresh:
+                raise CommandError(
+                    f"--fresh empties embedded databases only. Empty {name!r} (DATABASE_URL) by your own means."
+                )
+
+    def _fill(self, emulator: EmulatorProcess, *, fresh: bool) -> None:
+        found = demo_data.state()
+        if found is not State.EMPTY and (fresh or found is State.UNFINISHED):
+            self._say("Forgetting the data of before" if fresh else "The last start was interrupted: beginning anew")
+            demo_data.forget(emulator.control)
+            found = State.EMPTY
+        if found is State.FOREIGN:
+            raise CommandError("This folder's database was not filled by the demo. Choose another --data, or --fresh.")
+        self._say("Bringing the database to the newest schema")
+        call_command("migrate", verbosity=0, interactive=False)
+        if found is State.COMPLETE:
+            self._say("Keeping the data of the last start (--fresh begins anew)")
+            demo_data.keep_busy(emulator.control)
+            return
+        self._say("Placing the orders of the past months, which run through the emulator")
+        with Progress(
+            TextColumn("         "),
+            BarColumn(),
+            MofNCompleteColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        ) as progress:
+            task = progress.add_task("")
+            demo_data.load(emulator.control, lambda done, total: progress.update(task, completed=done, total=total))
+
+    def _start_portal(self, family: demo_processes.Family, port: int) -> None:
+        self._say("Starting a worker and the web server")
+        connection.close()
+        environment = {"DATABASE_URL": settings.DATABASE_URL or "", "DJANGO_SETTINGS_MODULE": "portal.settings"}
+        family.start("the worker", [sys.executable, "manage.py", "procrastinate", "worker"], environment)
+        web = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
+        web += ["--blocking-threads", "4", "--log-level", "warning", "portal.wsgi:application"]
+        family.start("the web server", web, environment)
+        until = time.monotonic() + _FIRST_PAGE_SECONDS
+        with httpx.Client(trust_env=False, timeout=5.0) as client:
+            while time.monotonic() < until:
+                if name := family.dead():
+                    raise CommandError(f"Ended by itself: {name}. Its own words stand above.")
+                try:
+                    if client.get(f"http://127.0.0.1:{port}/account/login/").is_success:
+                        return
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.1)
+        raise CommandError(f"The web server gave no page within {_FIRST_PAGE_SECONDS:.0f} s.")
+
+    def _watch(self, family: demo_processes.Family, emulator: EmulatorProcess) -> None:
+        while True:
+            name = family.dead() or (None if emulator.running else "the vendor's emulator")
+            if name:
+                raise CommandError(f"Ended by itself: {name}. Everything else is ended too.")
+            time.sleep(0.3)
+
+    # --- words -------------------------------------------------------------------------------------------------------
+
+    def _say(self, what: str) -> None:
+        # Not wrapped and not marked up: paths and addresses must survive being copied.
+        elapsed = time.monotonic() - self.began
+        self.console.print(f"[{elapsed:5.1f} s] {what}", markup=False, highlight=False, soft_wrap=True)
+
+    def _print(self, *lines: str) -> None:
+        for line in lines:
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _introduce(self, port: int, emulator: EmulatorProcess, data: Path) -> None:
+        base = f"http://127.0.0.1:{port}"
+        self._say("Ready")
+        self._print(
+            "",
+            f"  Storefront (customers)   {base}/",
+            f"  BSS (staff)              {base}/bss/",
+            f"  Vendor's emulator        {emulator.url} (control: {emulator.control.url})",
+            f"  Mails are written to     {data / 'mail'}",
+            "",
+            f"  Sign in as one of these; the password of all is: {demo_data.PASSWORD}",
+            "",
+        )
+        self._print(*_people())
+        self._print("", "  What to try")
+        self._print(*(f"  - {line}" for line in _what_to_try(emulator)))
+        self._print("", "  All prices, seat ranges and product ids are examples. Ctrl-C ends everything.", "")
+
+
+def _which_database(embedded: bool, data: Path) -> str:
+    if embedded:
+        return f"PostgreSQL runs, with its data in {data / 'postgres'}"
+    entry = settings.DATABASES["default"]
+    return f"Using the database {entry['NAME']!r} at {entry['HOST'] or 'the default host'} (DATABASE_URL)"
+
+
+def _people() -> Iterator[str]:
+    people = User.objects.filter(is_active=True).prefetch_related("memberships__account", "groups").order_by("pk")
+    where_before = ""
+    for user in people:
+        roles = [(member.account.name, member.get_role_display()) for member in user.memberships.all()]
+        if user.is_staff:
+            groups = ", ".join(group.name for group in user.groups.all())
+            roles.append(("Staff (BSS)", groups or "Superuser"))
+        for where, role in roles:
+            if where != where_before:
+                yield f"  {where}"
+            yield f"    {role:<18} {user.email:<32} {user.name}"
+            where_before = where
+
+
+def _what_to_try(emulator: EmulatorProcess) -> Iterator[str]:
+    """Lines that name rows as they are now: the data may have been changed since they were made."""
+    running = Subscription.objects.filter(status="active").select_related("account").order_by("pk")
+    if found := running.filter(seats=F("sku__seats_min")).first():
+        yield f"{found} ({found.account}) has its product's smallest number of seats: Decrease says why not."
+    if found := running.filter(seats=F("sku__seats_max")).first():
+        yield f"{found} ({found.account}) has the largest number: Increase says why not."
+    open_orders = Order.objects.select_related("subscription__account").order_by("pk")
+    if order := open_orders.filter(status="needs_attention").first():
+        yield f"{order} of {order.subscription} needs attention: as Operator, look at its vendor calls, then settle it."
+    for order in open_orders.filter(status="placed", outcome_code="http-503"):
+        yield f"{order} of {order.subscription} ({order.subscription.account}) is under way: the vendor is busy for it."
+    theirs = {record.subscriber: record.seats for record in emulator.control.subscribers()}
+    for found in running.exclude(orders__status__in=OPEN_ORDER):
+        if found.seats != theirs.get(found.subscriber_id):
+            yield f"The vendor's staff changed the seats of {found}: as Operator, Get details shows it and settles it."
+    yield "Increase seats as Owner or Manager, see the receipt complete, and find the order and its call in BSS."
+
+
+@contextmanager
+def _alone_in(data: Path) -> Iterator[TextIO]:
+    """Only one demo at a time may use a folder; the lock goes with the process, however it ends."""
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / "demo.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(f"Another demo is running with the data in {data}. Choose another --data.") from None
+        yield lock

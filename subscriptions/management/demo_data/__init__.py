@@ -1,0 +1,73 @@
+"""Demo data that came about as in the field: by orders that ran through the emulator, its faults and outside changes.
+
+A comment on a table of ours says that the demo filled this database, and whether it came to the end; without it a
+database that holds people or accounts is somebody else's and is left alone.
+"""
+
+from enum import Enum
+
+from django.core.management import call_command
+from django.db import connection
+
+from subscriptions.management.demo_data import cast, catalogue, history
+from subscriptions.management.demo_data.cast import PASSWORD
+from subscriptions.management.demo_data.history import Progress, keep_busy
+from subscriptions.management.demo_data.stage import Stage
+from subscriptions.models import Account, User
+from subscriptions.vendors.emulator.control import Control
+
+__all__ = ["PASSWORD", "State", "forget", "keep_busy", "load", "state"]
+
+_TABLE = Account._meta.db_table
+
+
+class State(Enum):
+    """What a database holds."""
+
+    EMPTY = ""
+    UNFINISHED = "Demo data, not finished"
+    COMPLETE = "Demo data"
+    FOREIGN = "not of the demo"
+
+
+def state() -> State:
+    """What the database holds; works before the first migration too and changes nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT obj_description(to_regclass(%s), 'pg_class')", [_TABLE])
+        [mark] = cursor.fetchone()
+    if mark in (State.UNFINISHED.value, State.COMPLETE.value):
+        return State(mark)
+    tables = connection.introspection.table_names()
+    if not tables:
+        return State.EMPTY
+    if _TABLE not in tables or Account.objects.exists() or User.objects.exists():
+        return State.FOREIGN
+    return State.EMPTY
+
+
+def forget(vendor: Control) -> None:
+    """Drop everything in the database, migrate it anew, and let the emulator forget everything too."""
+    with connection.cursor() as cursor:
+        cursor.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    # Statements that were prepared on this connection name tables that are gone.
+    connection.close()
+    vendor.reset()
+    call_command("migrate", verbosity=0, interactive=False)
+
+
+def load(vendor: Control, progress: Progress) -> None:
+    """Fill an empty, migrated database and the emulator; takes some seconds. No worker may be running."""
+    _mark(State.UNFINISHED)
+    vendor.reset()
+    stage = Stage(vendor)
+    with stage.open():
+        stage.begin_at(history.earliest())
+        cast.create()
+        catalogue.create()
+        history.play(vendor, progress)
+    _mark(State.COMPLETE)
+
+
+def _mark(mark: State) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"COMMENT ON TABLE {connection.ops.quote_name(_TABLE)} IS '{mark.value}'")

@@ -1,0 +1,143 @@
+"""Carries the plan out: orders are placed by the people who may, and run through the emulator with its troubles."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from subscriptions import actions, lifecycle, reconciliation
+from subscriptions.actions import BSS, STOREFRONT
+from subscriptions.lifecycle import Wish
+from subscriptions.management.demo_data import cast, plan
+from subscriptions.management.demo_data.plan import Line, Step
+from subscriptions.management.demo_data.stage import Stage
+from subscriptions.models import SKU, Account, Order, Subscription, User
+from subscriptions.vendors.emulator.control import Control
+
+Progress = Callable[[int, int], None]
+
+BUSY_FOR_LONG: dict[str, Any] = {"fault": "http-503", "for_seconds": 14 * 24 * 3600.0, "retry_after": 3600}
+TROUBLES: dict[str, dict[str, Any]] = {
+    # Tried again by itself, or settled by reading.
+    "busy": {"fault": "http-503", "retry_after": 20},
+    "overloaded": {"fault": "http-429", "retry_after": 5},
+    "closed after applying": {"fault": "applied-closed"},
+    "error page": {"fault": "applied-html-500"},
+    "cut answer": {"fault": "applied-truncated-xml"},
+    "wrong echo": {"fault": "applied-wrong-echo"},
+    "lost before applying": {"fault": "html-500"},
+    # Refused for good.
+    "refused": {"fault": "item-error", "code": 601, "message": "This command is not allowed for this provider."},
+    "unknown product": {"fault": "item-error", "code": 9, "message": "The product is unknown."},
+    "unlisted number": {"fault": "item-error", "code": 777, "message": "Internal reference 48-11."},
+    # Not settled by itself.
+    "torn": {"fault": "applied-html-500"},
+    "busy for long": BUSY_FOR_LONG,
+}
+
+
+@dataclass
+class _Thread:
+    """One line of the plan as it unfolds."""
+
+    line: Line
+    subscription: Subscription | None = None
+    start_order: Order | None = None
+
+
+def play(vendor: Control, progress: Progress) -> None:
+    """Everything of the plan in its order, from months ago to now; `progress` hears steps done and steps in all."""
+    now = datetime.now(UTC)
+    steps = [
+        (_working_hours(now - timedelta(days=step.days_ago), now), position, step, thread)
+        for position, thread in enumerate(_Thread(line) for line in plan.lines())
+        for step in thread.line.steps
+    ]
+    steps.sort(key=lambda one: (one[0], one[1]))
+    stage = Stage(vendor)
+    for done, (at, _, step, thread) in enumerate(steps):
+        progress(done, len(steps))
+        stage.go_to(at)
+        _act(stage, step, thread)
+        if step.trouble != "busy for long":
+            stage.run_all()
+    progress(len(steps), len(steps))
+
+
+def earliest() -> datetime:
+    """A day before the first step, when the companies became customers."""
+    return datetime.now(UTC) - timedelta(days=1 + max(line.steps[0].days_ago for line in plan.lines()))
+
+
+def keep_busy(vendor: Control) -> None:
+    """The emulator forgets its faults when it ends: be busy again for the orders that wait because of them."""
+    waiting = Order.objects.filter(status__in=["placed", "in_progress"], outcome_code="http-503")
+    for subscriber in waiting.values_list("subscription__subscriber_id", flat=True):
+        vendor.add_fault(subscriber=subscriber, **BUSY_FOR_LONG)
+
+
+def _working_hours(at: datetime, now: datetime) -> datetime:
+    """What is older than two days happened on a weekday between 8 and 17 o'clock."""
+    if now - at < timedelta(days=2):
+        return at
+    at -= timedelta(days=max(0, at.weekday() - 4))
+    return at.replace(hour=8 + at.hour * 9 // 24)
+
+
+def _act(stage: Stage, step: Step, thread: _Thread) -> None:
+    if step.stem == "start":
+        _start(stage, step, thread)
+        return
+    subscription = _fresh(thread)
+    if step.stem == "seats from outside":
+        stage.vendor.set_seats(subscription.subscriber_id, step.seats or 0)
+        return
+    actor, audience = _who(step, thread.line)
+    match step.stem:
+        case "retry" | "give_up" if thread.start_order:
+            settle = lifecycle.retry if step.stem == "retry" else lifecycle.give_up
+            settle(thread.start_order.pk, actor=actor, audience=audience, reason=step.reason)
+        case "code":
+            lifecycle.reveal_code(subscription, "shown", actor=actor, audience=audience)
+        case "details":
+            reconciliation.read_now(subscription, actor=actor, audience=audience)
+        case _:
+            _trouble(stage, step, subscription)
+            after = {"Seats": step.seats} if step.seats else {}
+            wish = Wish(subscription.pk, step.stem, after, reason=step.reason)
+            lifecycle.place(wish, actor=actor, audience=audience)
+            stage.run_one()
+            if step.trouble == "torn":
+                # Before anybody reads what became of it, the vendor's staff change the number once more.
+                stage.vendor.set_seats(subscription.subscriber_id, (step.seats or 0) + 3)
+
+
+def _start(stage: Stage, step: Step, thread: _Thread) -> None:
+    line = thread.line
+    sku = SKU.objects.select_related("product").get(code=line.sku)
+    account = Account.objects.get(name=line.account)
+    ordered_by = User.objects.get(email=cast.email_of(line.ordered_by, line.account)) if line.ordered_by else None
+    actor, audience = _who(step, line)
+    thread.start_order = lifecycle.start(
+        account, sku, step.seats or 0, actor=actor, audience=audience, ordered_by=ordered_by
+    )
+    thread.subscription = thread.start_order.subscription
+    _trouble(stage, step, thread.subscription)
+    stage.run_one()
+
+
+def _trouble(stage: Stage, step: Step, subscription: Subscription) -> None:
+    if step.trouble:
+        stage.vendor.add_fault(subscriber=subscription.subscriber_id, **TROUBLES[step.trouble])
+
+
+def _who(step: Step, line: Line) -> tuple[User, str]:
+    if step.by in actions.STAFF_GROUPS:
+        return User.objects.get(email=cast.email_of(step.by)), BSS
+    return User.objects.get(email=cast.email_of(step.by, line.account)), STOREFRONT
+
+
+def _fresh(thread: _Thread) -> Subscription:
+    if thread.subscription is None:
+        raise ValueError(f"The plan changes a subscription before it starts: {thread.line}")
+    return Subscription.objects.select_related("sku__product", "account").get(pk=thread.subscription.pk)
