@@ -272,7 +272,8 @@ def _settle_call(order: Order, subscription: Subscription) -> port.Command:
 
 
 def _provision(subscription: Subscription, order: Order, at: datetime, code: port.Secret | None) -> None:
-    subscription.provision(at=at, code=code)
+    # The start that the vendor was told, so that both records name the same instant.
+    subscription.provision(at=asked_at(order), code=code)
 
 
 def _set_seats(subscription: Subscription, order: Order, at: datetime, code: port.Secret | None) -> None:
