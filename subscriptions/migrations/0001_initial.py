@@ -60,6 +60,10 @@ class Migration(migrations.Migration):
                 ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
                 ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
             ],
+            options={
+                'verbose_name': 'person',
+                'verbose_name_plural': 'people',
+            },
         ),
         migrations.CreateModel(
             name='Account',
@@ -236,7 +240,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='sku',
-            constraint=models.CheckConstraint(condition=models.Q(('seats_max__gte', models.F('seats_min')), ('seats_min__gte', 1)), name='sku_seat_range', violation_error_message='The largest number of seats must be at least the smallest, and that at least 1.'),
+            constraint=models.CheckConstraint(condition=models.Q(('seats_max__gte', models.F('seats_min')), ('seats_min__gte', 1)), name='sku_seat_range', violation_error_message='The largest number of seats must be at least the smallest, both at least 1.'),
         ),
         migrations.AddConstraint(
             model_name='sku',
