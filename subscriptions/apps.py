@@ -10,6 +10,8 @@ class SubscriptionsConfig(AppConfig):
     verbose_name = "Subscriptions"
 
     def ready(self) -> None:
+        # Importing them registers them.
+        import portal.checks  # noqa: F401
         from subscriptions import gateways
         from subscriptions.actions import apply_staff_groups
 
