@@ -1,8 +1,15 @@
 """The Django admin under our name and with our site class."""
 
+from importlib import import_module
+
 from django.contrib.admin.apps import AdminConfig
 
 
 class BssConfig(AdminConfig):
     default_site = "subscriptions.admin.site.BssSite"
-    # `subscriptions.admin` is a package that registers its models when it is imported.
+
+    def ready(self) -> None:
+        # The package holds the site and registers on it. Imported by the site's own set-up it would register on a site
+        # that is thrown away, so it comes first.
+        import_module("subscriptions.admin")
+        super().ready()

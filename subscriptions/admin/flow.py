@@ -1,0 +1,199 @@
+"""Form page, check page, placing: the three steps that every action of BSS takes, whatever it is about.
+
+The views stand beside the add and change views, never inside them: those open a transaction, and placing an order
+opens a durable one.
+"""
+
+import uuid
+from typing import Any
+
+from django.contrib import admin
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import redirect, render
+from django.urls import URLPattern, path
+from django.views import View
+
+from subscriptions.actions import Action, NotAllowed
+from subscriptions.admin.shortcut import Link, order_url
+from subscriptions.lifecycle import STALE
+from subscriptions.models import Order
+
+
+class ActionView(View):
+    """One action on one subject.
+
+    GET shows the form. POST to the same address places the order; POST to `check/` shows the check page first, and
+    nothing has happened until its button is pressed. Without the permission the answer is 403, when the action is not
+    possible or the page is stale 409, when the input is wrong 422; the sentence and the input are shown each time.
+    """
+
+    http_method_names = ("get", "post", "head")
+    action: Action
+    checking = False
+
+    # What a subclass says about its subject.
+
+    def find(self, **kwargs: Any) -> None:
+        """Fetch what the address names, or raise Http404 or PermissionDenied."""
+        raise NotImplementedError
+
+    def address(self) -> str:
+        """Where the form is."""
+        raise NotImplementedError
+
+    def subject_address(self) -> str:
+        """Where "Go back" leads."""
+        raise NotImplementedError
+
+    def why_not(self) -> NotAllowed | None:
+        raise NotImplementedError
+
+    def make_form(self, data: QueryDict | None = None, **kwargs: Any) -> Form:
+        raise NotImplementedError
+
+    def place(self, form: Form) -> Order:
+        """Do it. Raises NotAllowed."""
+        raise NotImplementedError
+
+    def context(self, title: str, **more: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def title(self) -> str:
+        return self.action.label
+
+    def consequence(self) -> str:
+        """What it means for people, in a sentence or two."""
+        return ""
+
+    def changes(self, form: Form) -> list[tuple[str, str, str]]:
+        """What the check page lays side by side: name, now, after."""
+        return []
+
+    def next_steps(self, form: Form) -> list[str]:
+        return []
+
+    def button(self, form: Form) -> str:
+        return self.title()
+
+    def danger(self) -> bool:
+        """Does it take something away for good? Its button is red then."""
+        return False
+
+    def way_out(self, refusal: NotAllowed) -> Link | None:
+        return Link(order_url(refusal.order.pk), f"See {refusal.order.number}") if refusal.order else None
+
+    # The steps.
+
+    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        super().setup(request, *args, **kwargs)
+        self.find(**kwargs)
+
+    def get(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        if self.checking:
+            return redirect(self.address())
+        if refusal := self.why_not():
+            return self.refuse(refusal)
+        return self.show_form(self.make_form())
+
+    def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        form = self.make_form(request.POST)
+        if not self.checking and (known := self.known(request.POST.get("idempotency_key", ""))):
+            return redirect(order_url(known.pk))
+        if refusal := self.why_not():
+            return self.refuse(refusal, form)
+        if "change" in request.POST:
+            return self.show_form(self.make_form(initial=request.POST.dict()))
+        if not form.is_valid():
+            stale = getattr(form, "stale", False)
+            return self.show_form(self.fresh(form) if stale else form, STALE if stale else "", 409 if stale else 422)
+        if getattr(form, "stale", False):
+            return self.refuse(NotAllowed("stale", STALE), form)
+        if self.checking:
+            return self.show_check(form)
+        try:
+            order = self.place(form)
+        except NotAllowed as refusal:
+            return self.refuse(refusal, form)
+        return redirect(order_url(order.pk))
+
+    def known(self, key: str) -> Order | None:
+        """The order that this check page has led to before."""
+        try:
+            wanted = uuid.UUID(key)
+        except ValueError:
+            return None
+        user: Any = self.request.user
+        return Order.objects.filter(actor=user, idempotency_key=wanted).first()
+
+    def fresh(self, form: Form) -> Form:
+        """The same input on today's figures."""
+        data = QueryDict(mutable=True)
+        data.update(form.data)
+        data["version"] = str(form.fields["version"].initial)
+        return self.make_form(data)
+
+    def refuse(self, refusal: NotAllowed, form: Form | None = None) -> HttpResponse:
+        # A page that only explains is no failed request.
+        possible = 409 if self.request.method == "POST" else 200
+        status = 403 if refusal.code in ("permission", "audience") else possible
+        if form is None or status == 403:
+            return render(
+                self.request,
+                "admin/subscriptions/refused.html",
+                self.context(self.title(), refusal=refusal, way_out=self.way_out(refusal), back=self.subject_address()),
+                status=status,
+            )
+        if refusal.code == "stale" and "version" in form.fields:
+            self.find(**self.kwargs)
+            again = self.fresh(form)
+            if again.is_valid() and not self.why_not():
+                return self.show_check(again, refusal.sentence, status)
+            form = again
+        return self.show_form(form, refusal.sentence, status, self.way_out(refusal))
+
+    def show_form(self, form: Form, failed: str = "", status: int = 200, way_out: Link | None = None) -> HttpResponse:
+        context = self.context(
+            self.title(),
+            form=form,
+            failed=failed,
+            way_out=way_out or self.field_way_out(form),
+            consequence=self.consequence(),
+            check_url=f"{self.address()}check/",
+            back=self.subject_address(),
+        )
+        return render(self.request, "admin/subscriptions/form.html", context, status=status)
+
+    def field_way_out(self, form: Form) -> Link | None:
+        """The way out of an input error that leads to another action."""
+        for errors in form.errors.as_data().values() if form.is_bound else ():
+            for error in errors:
+                if link := self.way_out(NotAllowed(error.code or "", "")):
+                    return link
+        return None
+
+    def show_check(self, form: Form, failed: str = "", status: int = 200) -> HttpResponse:
+        context = self.context(
+            f"Check: {self.title()}",
+            form=form,
+            failed=failed,
+            consequence=self.consequence(),
+            changes=self.changes(form),
+            next_steps=self.next_steps(form),
+            reason=form.cleaned_data["reason"],
+            button=self.button(form),
+            danger=self.danger(),
+            place_url=self.address(),
+            check_url=f"{self.address()}check/",
+            back=self.subject_address(),
+        )
+        return render(self.request, "admin/subscriptions/check.html", context, status=status)
+
+
+def action_urls(route: str, name: str, view: type[ActionView], **initial: Any) -> list[URLPattern]:
+    """The two addresses of an action: its form, where it is placed too, and its check page."""
+    wrap = admin.site.admin_view
+    return [
+        path(f"{route}/", wrap(view.as_view(**initial)), name=name),
+        path(f"{route}/check/", wrap(view.as_view(checking=True, **initial)), name=f"{name}_check"),
+    ]

@@ -1,0 +1,121 @@
+"""The Shortcut menu: six actions at the left of a subscription, in the same order on every one of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+
+from subscriptions import actions, reconciliation
+from subscriptions.actions import NotAllowed, Situation
+from subscriptions.admin import words
+from subscriptions.models import Order, Subscription
+
+
+def subscription_url(pk: int, page: str = "change", *more: str) -> str:
+    return reverse(f"admin:subscriptions_subscription_{page}", args=[pk, *more])
+
+
+def order_url(pk: int, page: str = "change") -> str:
+    return reverse(f"admin:subscriptions_order_{page}", args=[pk])
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    url: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of the menu: a link, or text with the reason and the way out."""
+
+    stem: str
+    label: str
+    url: str
+    reason: str = ""
+    way_out: Link | None = None
+    current: bool = False
+
+
+def way_out(refusal: NotAllowed, subscription: Subscription) -> Link | None:
+    """Where the reader of a refusal can go, if there is a place."""
+    if refusal.order is not None:
+        return Link(order_url(refusal.order.pk), f"See {refusal.order.number}")
+    if refusal.code in ("at_minimum", "zero"):
+        return Link(subscription_url(subscription.pk, "cancel"), "Cancel subscription")
+    if refusal.code == "suspended":
+        return Link(subscription_url(subscription.pk, "activate"), "Activate")
+    return None
+
+
+def menu(about: Situation, current: str = "") -> list[Entry]:
+    """The six actions for this subscription and this person; `current` is the stem of the page that is open."""
+    subscription = about.subscription
+    return [
+        Entry(
+            offer.action.stem,
+            offer.action.label,
+            subscription_url(subscription.pk, offer.action.stem),
+            offer.refusal.sentence if offer.refusal else "",
+            way_out(offer.refusal, subscription) if offer.refusal else None,
+            offer.action.stem == current,
+        )
+        for offer in actions.offers(actions.SHORTCUT_MENU, about)
+    ]
+
+
+def find_subscription(request: HttpRequest, pk: int | str) -> Subscription:
+    """The subscription with all that its pages show of it; 404 for none, 403 for whom it is not."""
+    if not request.user.has_perm("subscriptions.view_subscription"):
+        raise PermissionDenied("Your staff group may not see subscriptions.")
+    rows = Subscription.objects.select_related("account", "sku__product", "ordered_by")
+    return get_object_or_404(rows, pk=pk)
+
+
+def situation_from(subscription: Subscription, orders: Sequence[Order], user: Any) -> Situation:
+    """A situation without a query of its own: `orders` must hold the open order first, if there is one."""
+    open_order = orders[0] if orders and orders[0].is_open else None
+    return Situation(subscription, user, actions.BSS, open_order=open_order)
+
+
+@dataclass(frozen=True, slots=True)
+class Vendor:
+    """In one phrase, how our record and the vendor's last answer go together."""
+
+    shape: str
+    words: str
+    at: Any = None
+
+
+def vendor_words(subscription: Subscription, open_order: Order | None) -> Vendor:
+    """`same`, `differs` or `never asked`, from the answer that is kept; asks nobody."""
+    reading = reconciliation.last_known(subscription, open_order)
+    if reading is None:
+        return Vendor("placed", "Never asked")
+    if reading.drift:
+        return Vendor("needs_attention", "Differs", reading.read_at)
+    if any(line.differs for line in reading.lines):
+        return Vendor("in_progress", "Order under way", reading.read_at)
+    return Vendor("completed", "Same", reading.read_at)
+
+
+def frame(request: HttpRequest, about: Situation, *, title: str, current: str = "", **more: Any) -> dict[str, Any]:
+    """The context of every page that has the menu at its left."""
+    subscription = about.subscription
+    return {
+        **admin.site.each_context(request),
+        "title": title,
+        "frame": "admin/subscriptions/subscription/frame.html",
+        "opts": Subscription._meta,
+        "subscription": subscription,
+        "subscription_url": subscription_url(subscription.pk),
+        "menu": menu(about, current),
+        "open_order": about.open_order,
+        "intent": words.intent_words(about.open_order) if about.open_order else "",
+        **more,
+    }
