@@ -354,11 +354,13 @@ def test_a_wrong_echo_spoils_everything(stage, echo):
         ("120", 120, 120),
         (" 0 ", 0, 0),
         ("9" * 9, 86_400, 86_400),
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True), 60, 100),
+        ("in 100 seconds", 60, 100),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
     ],
 )
 def test_retry_after_is_honoured(stage, header, low, high):
+    if header == "in 100 seconds":
+        header = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
     (answer,) = stage.ask(http(status=503, Retry_After=header), PROVISION)
     assert low <= answer.retry_after <= high
 
