@@ -68,7 +68,7 @@ class Command(RichCommand):
             finally:
                 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                     signal.signal(number, signal.SIG_IGN)
-        self._say("Ended. The data are kept: the next start goes on from here.")
+        self._say("Ended.")
 
     # --- starting ----------------------------------------------------------------------------------------------------
 
@@ -172,7 +172,12 @@ class Command(RichCommand):
         self._print(*_people())
         self._print("", "  What to try")
         self._print(*(f"  - {line}" for line in _what_to_try(emulator)))
-        self._print("", "  All prices, seat ranges and product ids are examples. Ctrl-C ends everything.", "")
+        self._print(
+            "",
+            "  All prices, seat ranges and product ids are examples.",
+            "  Ctrl-C ends everything; the next start keeps the data.",
+            "",
+        )
 
 
 def _which_database(embedded: bool, data: Path) -> str:
