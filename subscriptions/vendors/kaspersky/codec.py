@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 from lxml import etree
 
@@ -123,7 +123,7 @@ def write_time(moment: datetime) -> str:
 
 
 def write_end(end: datetime | OpenEnded) -> str:
-    return INDEFINITE if end is OPEN_ENDED else write_time(cast(datetime, end))
+    return INDEFINITE if end is OPEN_ENDED else write_time(end)
 
 
 def write_item(item: Item) -> str:
