@@ -26,8 +26,9 @@ class KeyedChangeList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         rows = self.queryset
-        if PAGE_VAR in request.GET:
-            rows = rows.filter(pk__lt=self.page_num)
+        key = request.GET.get(PAGE_VAR, "")
+        if key.isascii() and key.isdigit() and len(key) < 19:
+            rows = rows.filter(pk__lt=int(key))
             self.first_url = self.get_query_string(remove=[PAGE_VAR])
         found = list(rows[: self.list_per_page + 1])
         self.result_list = found[: self.list_per_page]

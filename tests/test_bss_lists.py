@@ -1,0 +1,152 @@
+"""Lists of BSS: search by ID, company and order number, filters, pages by key, and how much they ask the database."""
+
+import pytest
+from django.urls import reverse
+
+from tests.factories import AccountFactory, OrderFactory, SKUFactory, SubscriptionFactory, VendorCallFactory
+
+pytestmark = pytest.mark.django_db
+
+SUBSCRIPTIONS = "/bss/subscriptions/subscription/"
+ORDERS = "/bss/subscriptions/order/"
+
+
+@pytest.fixture
+def operator(cast, signed_in):
+    return signed_in(cast.operator)
+
+
+def listed(browser, address, **query):
+    """Keys of the rows in their order."""
+    answer = browser.get(address, query)
+    assert answer.status_code == 200, answer
+    return [row.pk for row in answer.context["cl"].result_list]
+
+
+@pytest.fixture
+def rows(cast):
+    sku = SKUFactory()
+    acme = [SubscriptionFactory(account=cast.acme, sku=sku) for _ in range(2)]
+    globex = SubscriptionFactory(account=cast.globex, status="suspended")
+    return acme, globex
+
+
+def test_search_by_id_company_and_order_number(operator, rows):
+    [one, two], globex = rows
+    order = OrderFactory(subscription=globex)
+    for text in (one.number, one.number.lower(), str(one.pk), f"{one.pk:06d}", f" sub-{one.pk} "):
+        assert listed(operator, SUBSCRIPTIONS, q=text) == [one.pk]
+        assert operator.get("/bss/search/", {"q": text}).url == f"{SUBSCRIPTIONS}{one.pk}/change/"
+    for text in (order.number, f"ord {order.pk}"):
+        assert listed(operator, SUBSCRIPTIONS, q=text) == [globex.pk]
+        assert listed(operator, ORDERS, q=text) == [order.pk]
+        assert operator.get("/bss/search/", {"q": text}).url == f"{ORDERS}{order.pk}/change/"
+    assert listed(operator, SUBSCRIPTIONS, q="acme") == [two.pk, one.pk]
+    assert listed(operator, ORDERS, q="GLOBEX") == [order.pk]
+    assert listed(operator, ORDERS, q=globex.number) == [order.pk]
+    assert operator.get("/bss/search/", {"q": "acme"}).url == f"{SUBSCRIPTIONS}?q=acme"
+
+
+@pytest.mark.parametrize("text", ["SUB-999999", "ORD-999999", "nobody", "%", "\u0661", "9" * 30, "'; --"])
+def test_nothing_found_says_so(text, operator, rows):
+    assert listed(operator, SUBSCRIPTIONS, q=text) == []
+    assert "Nothing matches" in operator.get(SUBSCRIPTIONS, {"q": text}).content.decode()
+    assert listed(operator, ORDERS, q=text) == []
+
+
+def test_a_company_may_be_named_by_a_number(operator):
+    company = AccountFactory(name="1001 Nights")
+    subscription = SubscriptionFactory(account=company)
+    assert listed(operator, SUBSCRIPTIONS, q="1001") == [subscription.pk]
+
+
+def test_filters_by_status_and_product(operator, rows):
+    [one, two], globex = rows
+    assert listed(operator, SUBSCRIPTIONS, status__exact="suspended") == [globex.pk]
+    product = one.sku.product_id
+    assert listed(operator, SUBSCRIPTIONS, sku__product__id__exact=product) == [two.pk, one.pk]
+    held = OrderFactory(subscription=one, status="needs_attention")
+    OrderFactory(subscription=two, action="suspend", before={"Status": "active"}, after={"Status": "suspended"})
+    assert listed(operator, ORDERS, status__exact="needs_attention") == [held.pk]
+    assert listed(operator, ORDERS, action="increase") == [held.pk]
+
+
+def test_pages_by_key(operator, cast):
+    sku = SKUFactory()
+    keys = [SubscriptionFactory(account=cast.acme, sku=sku).pk for _ in range(120)][::-1]
+    seen, address = [], SUBSCRIPTIONS
+    for _ in range(3):
+        answer = operator.get(address)
+        changes = answer.context["cl"]
+        seen += [row.pk for row in changes.result_list]
+        address = SUBSCRIPTIONS + changes.next_url
+    assert seen == keys
+    assert changes.next_url == ""
+    assert changes.first_url
+    assert "Back to the first page" in answer.content.decode()
+    page = operator.get(SUBSCRIPTIONS, {"status__exact": "active", "q": "acme"})
+    assert "status__exact=active" in page.context["cl"].next_url
+    assert listed(operator, SUBSCRIPTIONS, p="x")[0] == keys[0]
+
+
+def fill(cast, number):
+    sku = SKUFactory()
+    for position in range(number):
+        account = AccountFactory() if position % 2 else cast.acme
+        subscription = SubscriptionFactory(account=account, sku=sku)
+        order = OrderFactory(
+            subscription=subscription, actor=cast.owner, status="placed" if position % 3 else "completed"
+        )
+        VendorCallFactory(order=order)
+        subscription.events.create(account=account, order=order, kind="increase.placed", at=order.placed_at)
+
+
+LISTS = {
+    SUBSCRIPTIONS: 7,
+    f"{SUBSCRIPTIONS}?q=acme": 7,
+    f"{SUBSCRIPTIONS}?status__exact=active": 7,
+    ORDERS: 5,
+    "/bss/subscriptions/event/": 5,
+    "/bss/subscriptions/vendorcall/": 5,
+    "/bss/subscriptions/account/": 5,
+    "/bss/subscriptions/user/": 5,
+}
+
+
+@pytest.mark.parametrize("address", LISTS)
+def test_two_rows_or_two_hundred_ask_the_database_as_often(
+    address, cast, signed_in, django_assert_num_queries, django_assert_max_num_queries
+):
+    operator = signed_in(cast.operator)
+    fill(cast, 2)
+    with django_assert_num_queries(LISTS[address]):
+        assert operator.get(address).status_code == 200
+    fill(cast, 200)
+    with django_assert_num_queries(LISTS[address]) as asked:
+        assert operator.get(address).status_code == 200
+    statements = " ".join(one["sql"].upper() for one in asked.captured_queries)
+    assert "COUNT(" not in statements
+    assert "DISTINCT" not in statements
+    assert "OFFSET" not in statements
+
+
+def test_without_the_view_permission_there_is_no_list(cast, signed_in):
+    cast.auditor.groups.clear()
+    browser = signed_in(cast.auditor)
+    for address in LISTS:
+        assert browser.get(address).status_code == 403
+    assert "You are in no staff group" in browser.get("/bss/").content.decode()
+
+
+def test_customers_are_led_to_the_sign_in(cast, signed_in, client):
+    for browser in (client, signed_in(cast.owner)):
+        for address in ("/bss/", "/bss/search/?q=1", *LISTS):
+            answer = browser.get(address)
+            assert answer.status_code == 302
+            assert "login" in answer.url
+
+
+def test_the_start_page_leads_to_what_this_person_may_see(operator):
+    page = operator.get("/bss/").content.decode()
+    for name in ("subscription", "order", "account", "user", "product", "sku", "event", "vendorcall", "vendorstate"):
+        assert f'href="{reverse(f"admin:subscriptions_{name}_changelist")}' in page
