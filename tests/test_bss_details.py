@@ -1,0 +1,155 @@
+"""Get details: asked now, ours beside theirs, and the two ways to settle a difference."""
+
+import re
+import uuid
+
+import pytest
+from django.urls import reverse
+
+from subscriptions import actions, lifecycle
+from subscriptions.lifecycle import Wish
+from subscriptions.models import Event, Order, Subscription, VendorCall
+from tests.factories import SubscriptionFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def details(subscription):
+    return reverse("admin:subscriptions_subscription_details", args=[subscription.pk])
+
+
+def settle(subscription, stem, field, check=False):
+    return reverse(f"admin:subscriptions_subscription_{stem}{'_check' if check else ''}", args=[subscription.pk, field])
+
+
+def text(answer):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.content.decode())).replace("&#x27;", "'")
+
+
+@pytest.fixture
+def operator(cast, signed_in):
+    return signed_in(cast.operator)
+
+
+@pytest.fixture
+def drifted(cast, at_vendor, operator):
+    """25 seats here, 40 there, and the vendor's answer is known."""
+    subscription = at_vendor(SubscriptionFactory(account=cast.acme), seats=40)
+    operator.post(details(subscription))
+    return Subscription.objects.select_related("sku__product", "account").get(pk=subscription.pk)
+
+
+def answers(**more):
+    return {"reason": "Ticket 5", "shown_theirs": "40", "idempotency_key": str(uuid.uuid4()), **more}
+
+
+def test_get_asks_nobody(operator, subscription):
+    page = operator.get(details(subscription))
+    assert page.status_code == 200
+    assert "never asked" in page.content.decode()
+    assert not VendorCall.objects.exists()
+    assert not Event.objects.exists()
+
+
+def test_post_asks_the_vendor_and_is_logged(operator, subscription, cast):
+    page = text(operator.post(details(subscription)))
+    assert "Our record and the licence service's say the same." in page
+    assert re.search(r"Answered at .* in \d+ ms", page)
+    event = Event.objects.get()
+    assert (event.kind, event.actor, event.audience) == ("details.read", cast.operator, "bss")
+    assert VendorCall.objects.get().purpose == "details"
+
+
+def test_differences_come_first_with_two_ways_out(operator, drifted):
+    page = operator.get(details(drifted)).content.decode()
+    table = page[page.index("<tbody") :]
+    assert table.index(">Seats<") < table.index(">Status<")
+    for stem in ("take_theirs", "push_ours"):
+        assert settle(drifted, stem, "seats") in page
+
+
+def test_what_cannot_be_taken_says_why(operator, cast, at_vendor):
+    subscription = at_vendor(SubscriptionFactory(account=cast.acme), seats=900)
+    page = text(operator.post(details(subscription)))
+    assert "This product allows at most 500 seats." in page
+    address = settle(subscription, "take_theirs", "seats")
+    answer = operator.post(address, answers(shown_theirs="900"))
+    assert answer.status_code == 409
+    assert "This product allows at most 500 seats." in answer.content.decode()
+    assert not Order.objects.exists()
+
+
+def test_the_vendor_is_silent(operator, drifted, emulator):
+    emulator.control.add_fault("html-500", count=9)
+    page = text(operator.post(details(drifted)))
+    assert "The licence service did not answer" in page
+    assert "last known answer" in page
+    assert "40" in page
+
+
+@pytest.mark.parametrize(("stem", "ours", "theirs"), [("take_theirs", 40, 40), ("push_ours", 25, 25)])
+def test_settling_a_difference_is_an_order(stem, ours, theirs, operator, drifted, emulator, drain, cast):
+    form = operator.get(settle(drifted, stem, "seats"))
+    assert form.status_code == 200
+    check = operator.post(settle(drifted, stem, "seats", check=True), answers()).content.decode()
+    assert not Order.objects.exists()
+    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', check))
+    answer = operator.post(settle(drifted, stem, "seats"), hidden)
+    order = Order.objects.get()
+    assert answer.url == reverse("admin:subscriptions_order_change", args=[order.pk])
+    assert (order.action, order.reason, order.actor) == (stem, "Ticket 5", cast.operator)
+    drain()
+    assert Order.objects.get().status == "completed"
+    assert Subscription.objects.get().seats == ours
+    assert "same" in text(operator.post(details(drifted)))
+    assert operator.post(settle(drifted, stem, "seats"), hidden).url == answer.url
+    assert Order.objects.count() == 1
+
+
+def test_the_vendor_says_something_else_by_now(operator, drifted, emulator):
+    emulator.control.put_subscriber(
+        drifted.subscriber_id, product=drifted.sku.vendor_product_id, seats=60, status="Started"
+    )
+    answer = operator.post(settle(drifted, "take_theirs", "seats"), answers())
+    assert answer.status_code == 409
+    assert "The licence service says something else now." in answer.content.decode()
+    assert "Ticket 5" in answer.content.decode()
+    assert not Order.objects.exists()
+
+
+def test_no_difference_nothing_to_settle(operator, subscription):
+    operator.post(details(subscription))
+    answer = operator.post(settle(subscription, "push_ours", "seats"), answers(shown_theirs="25"))
+    assert answer.status_code == 409
+    assert "There is no difference" in answer.content.decode()
+    assert operator.get(settle(subscription, "push_ours", "price")).status_code == 404
+
+
+def test_refused_while_an_order_is_open(operator, drifted, cast):
+    lifecycle.place(Wish(drifted.pk, "increase", {"Seats": 30}), actor=cast.owner, audience=actions.STOREFRONT)
+    page = text(operator.get(details(drifted)))
+    assert "Differences cannot be settled now:" in page
+    answer = operator.post(settle(drifted, "take_theirs", "seats"), answers())
+    assert answer.status_code == 409
+    assert Order.objects.count() == 1
+
+
+def test_a_reason_is_required(operator, drifted):
+    for stem in ("take_theirs", "push_ours"):
+        answer = operator.post(settle(drifted, stem, "seats"), answers(reason=""))
+        assert answer.status_code == 422
+        assert "Enter a reason." in answer.content.decode()
+
+
+@pytest.mark.parametrize("group", actions.STAFF_GROUPS)
+def test_one_permission_for_each(group, cast, signed_in, drifted):
+    browser = signed_in(cast.people[group.lower().replace(" ", "_")])
+    granted = actions.STAFF_GROUPS[group]
+    for method in (browser.get, browser.post):
+        assert method(details(drifted)).status_code == (200 if "details_subscription" in granted else 403)
+    for stem in ("take_theirs", "push_ours"):
+        may = f"{stem}_subscription" in granted
+        assert browser.get(settle(drifted, stem, "seats")).status_code == (200 if may else 403)
+        if not may:
+            assert browser.post(settle(drifted, stem, "seats"), answers()).status_code == 403
+    assert not Order.objects.exists()
