@@ -1,0 +1,157 @@
+"""Accounts, their members, and people: who may be changed by whom."""
+
+import pytest
+from allauth.account.models import EmailAddress
+from django.contrib.auth.models import Group
+from django.urls import reverse
+
+from subscriptions.models import Account, Member, User
+from tests.factories import AccountFactory, MemberFactory, SubscriptionFactory, UserFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def url(model, page, *arguments):
+    return reverse(f"admin:subscriptions_{model}_{page}", args=arguments)
+
+
+@pytest.fixture
+def operator(cast, signed_in):
+    return signed_in(cast.operator)
+
+
+@pytest.fixture
+def administrator(signed_in):
+    return signed_in(UserFactory(is_staff=True, is_superuser=True))
+
+
+def members(account, *rows, **more):
+    """The inline's part of the form: (member or None, person, role, delete)."""
+    existing = [row for row in rows if row[0]]
+    given = {"members-TOTAL_FORMS": len(rows), "members-INITIAL_FORMS": len(existing)}
+    for number, (member, person, role, *delete) in enumerate([*existing, *(row for row in rows if not row[0])]):
+        given |= {f"members-{number}-user": person.pk, f"members-{number}-role": role}
+        given |= {f"members-{number}-account": account.pk or ""} | (
+            {f"members-{number}-id": member.pk} if member else {}
+        )
+        given |= {f"members-{number}-DELETE": "on"} if delete else {}
+    return {"name": account.name, "time_zone": account.time_zone, **given, **more}
+
+
+def test_an_account_with_its_members(operator):
+    person = UserFactory()
+    operator.post(url("account", "add"), members(Account(name="Initech", time_zone="UTC"), (None, person, "owner")))
+    account = Account.objects.get(name="Initech")
+    assert account.members.get().user == person
+
+
+def test_the_time_zone_must_exist(operator, cast):
+    answer = operator.post(url("account", "change", cast.globex.pk), members(cast.globex, time_zone="Mars/Base"))
+    assert "is no time zone" in answer.content.decode()
+
+
+def test_the_last_owner_cannot_go(operator):
+    owner = MemberFactory(role="owner")
+    other = UserFactory()
+    for row in ((owner, owner.user, "viewer"), (owner, owner.user, "owner", True)):
+        answer = operator.post(url("account", "change", owner.account_id), members(owner.account, row))
+        assert "The last Owner cannot go" in answer.content.decode()
+    assert owner.account.members.get().role == "owner"
+    operator.post(
+        url("account", "change", owner.account_id),
+        members(owner.account, (owner, owner.user, "viewer"), (None, other, "owner")),
+    )
+    assert owner.account.members.get(role="owner").user == other
+
+
+def test_an_account_with_subscriptions_is_not_deleted(administrator, operator):
+    subscription = SubscriptionFactory()
+    account = subscription.account
+    page = administrator.get(url("account", "delete", account.pk))
+    assert "has a history and stays" in page.content.decode()
+    assert subscription.number in page.content.decode()
+    administrator.post(url("account", "delete", account.pk), {"post": "yes"})
+    assert Account.objects.filter(pk=account.pk).exists()
+    assert operator.post(url("account", "delete", account.pk), {"post": "yes"}).status_code == 403
+    empty = AccountFactory()
+    administrator.post(url("account", "delete", empty.pk), {"post": "yes"})
+    assert not Account.objects.filter(pk=empty.pk).exists()
+
+
+def test_the_account_page_leads_to_its_subscriptions_and_to_start(operator, cast):
+    page = operator.get(url("account", "change", cast.acme.pk)).content.decode()
+    assert url("account", "start", cast.acme.pk) in page
+    assert f"{url('subscription', 'changelist')}?account__id__exact={cast.acme.pk}" in page
+
+
+# --- people ----------------------------------------------------------------------------------------------------------
+
+PASSWORD = "a long enough password"
+
+
+def person(user, **more):
+    given = {"email": user.email, "name": user.name, "is_active": "on"}
+    return {**given, **more}
+
+
+def test_a_new_person(operator):
+    given = {"email": "New@Acme.example", "name": "Nela New", "usable_password": "true"}
+    operator.post(url("user", "add"), {**given, "password1": PASSWORD, "password2": PASSWORD})
+    user = User.objects.get(name="Nela New")
+    assert user.email == "new@acme.example"
+    assert user.check_password(PASSWORD)
+    assert not user.is_staff
+
+
+def test_operators_cannot_make_staff(operator, cast):
+    """Nobody but an administrator gives or takes what somebody may do in BSS."""
+    group = Group.objects.get(name="Operator")
+    forged = person(cast.owner, is_staff="on", is_superuser="on", groups=[group.pk], name="Ana Nova")
+    operator.post(url("user", "change", cast.owner.pk), forged)
+    user = User.objects.get(pk=cast.owner.pk)
+    assert user.name == "Ana Nova"
+    assert not user.is_staff
+    assert not user.is_superuser
+    assert not user.groups.exists()
+
+
+def test_operators_cannot_become_a_colleague(operator, cast):
+    """Whoever could change a colleague's address or password could sign in as that colleague."""
+    boss = UserFactory(is_staff=True, is_superuser=True)
+    for other in (cast.auditor, boss, cast.operator):
+        assert operator.get(url("user", "change", other.pk)).status_code == 200
+        assert operator.post(url("user", "change", other.pk), person(other, email="x@x.example")).status_code == 403
+        new = {"password1": PASSWORD, "password2": PASSWORD, "usable_password": "true", "set-password": "1"}
+        assert operator.post(reverse("admin:auth_user_password_change", args=[other.pk]), new).status_code == 403
+        assert not User.objects.get(pk=other.pk).check_password(PASSWORD)
+
+
+def test_an_administrator_makes_staff(administrator, cast):
+    group = Group.objects.get(name="Support")
+    administrator.post(url("user", "change", cast.owner.pk), person(cast.owner, is_staff="on", groups=[group.pk]))
+    user = User.objects.get(pk=cast.owner.pk)
+    assert user.is_staff
+    assert user.groups.get() == group
+
+
+def test_a_password_is_set_on_its_own_page(operator, cast):
+    address = reverse("admin:auth_user_password_change", args=[cast.owner.pk])
+    assert operator.get(address).status_code == 200
+    new = {"password1": PASSWORD, "password2": PASSWORD, "usable_password": "true", "set-password": "1"}
+    assert operator.post(address, new).status_code == 302
+    assert User.objects.get(pk=cast.owner.pk).check_password(PASSWORD)
+
+
+def test_a_former_address_does_not_sign_in_any_more(operator, cast):
+    EmailAddress.objects.create(user=cast.owner, email=cast.owner.email, primary=True, verified=True)
+    operator.post(url("user", "change", cast.owner.pk), person(cast.owner, email="Ana@New.example"))
+    assert User.objects.get(pk=cast.owner.pk).email == "ana@new.example"
+    assert not EmailAddress.objects.filter(user=cast.owner).exists()
+
+
+def test_people_are_switched_off_not_deleted(administrator, cast):
+    assert administrator.post(url("user", "delete", cast.viewer.pk), {"post": "yes"}).status_code == 403
+    given = person(cast.viewer)
+    del given["is_active"]
+    administrator.post(url("user", "change", cast.viewer.pk), given)
+    assert not User.objects.get(pk=cast.viewer.pk).is_active
