@@ -1,0 +1,101 @@
+"""Products and SKUs: who may change them, and what a narrowed range does to running subscriptions."""
+
+import pytest
+from django.forms.models import model_to_dict
+from django.urls import reverse
+
+from subscriptions.models import SKU, PriceBand, Product, Subscription
+from tests.factories import PriceBandFactory, SKUFactory, SubscriptionFactory, UserFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def url(model, page, *arguments):
+    return reverse(f"admin:subscriptions_{model}_{page}", args=arguments)
+
+
+@pytest.fixture
+def manager(cast, signed_in):
+    return signed_in(cast.catalogue_manager)
+
+
+def form(sku, bands=(), **more):
+    given = {name: value for name, value in model_to_dict(sku).items() if value is not False and name != "id"}
+    rows = {
+        "price_bands-TOTAL_FORMS": len(bands),
+        "price_bands-INITIAL_FORMS": sum(1 for one in bands if one.get("id")),
+    }
+    for number, band in enumerate(bands):
+        rows |= {f"price_bands-{number}-{name}": value for name, value in band.items()}
+    return {**given, **rows, **more}
+
+
+def test_a_product_and_a_sku_with_prices(manager):
+    manager.post(url("product", "add"), {"vendor": "kaspersky", "name": "Cloud Pro", "is_sold": "on"})
+    product = Product.objects.get(name="Cloud Pro")
+    bands = [
+        {"currency": "EUR", "seats_from": 5, "price": "3.10"},
+        {"currency": "EUR", "seats_from": 50, "price": "2.40"},
+    ]
+    new = form(
+        SKU(product=product, code="KL9", name="Cloud Pro, 1 year", vendor_product_id="X9", seats_min=5, seats_max=99),
+        bands,
+    )
+    manager.post(url("sku", "add"), new)
+    assert SKU.objects.get().price_bands.count() == 2
+
+
+def test_the_vendor_must_be_known(manager):
+    answer = manager.post(url("product", "add"), {"vendor": "acme", "name": "Cloud Pro"})
+    assert "is no vendor of this portal" in answer.content.decode()
+    assert not Product.objects.exists()
+
+
+def test_the_largest_number_is_at_least_the_smallest(manager):
+    sku = SKUFactory()
+    answer = manager.post(url("sku", "change", sku.pk), form(sku, seats_min=9, seats_max=8))
+    assert "The largest number of seats must be at least the smallest" in answer.content.decode()
+
+
+def test_a_narrowed_range_leaves_running_subscriptions_alone_and_lists_them(manager):
+    sku = SKUFactory(seats_min=5, seats_max=500)
+    outside = SubscriptionFactory(sku=sku, seats=400)
+    SubscriptionFactory(sku=sku, seats=50)
+    SubscriptionFactory(sku=sku, seats=450, status="cancelled")
+    answer = manager.post(url("sku", "change", sku.pk), form(sku, seats_max=100), follow=True)
+    page = answer.content.decode()
+    assert "1 running subscription has a number of seats outside 5 to 100." in page
+    assert Subscription.objects.get(pk=outside.pk).seats == 400
+    page = manager.get(url("sku", "change", sku.pk)).content.decode()
+    assert "Running subscriptions outside 5 to 100 seats" in page
+    assert outside.number in page
+    assert page.count("/bss/subscriptions/subscription/") == 2  # the way around the site, and the one outside
+
+
+def test_what_is_running_is_not_deleted(manager):
+    subscription = SubscriptionFactory()
+    for model, row in (("sku", subscription.sku), ("product", subscription.sku.product)):
+        assert "has a history and stays" in manager.get(url(model, "delete", row.pk)).content.decode()
+        manager.post(url(model, "delete", row.pk), {"post": "yes"})
+    assert SKU.objects.filter(pk=subscription.sku_id).exists()
+    band = PriceBandFactory()
+    manager.post(url("sku", "delete", band.sku_id), {"post": "yes"})
+    assert not PriceBand.objects.exists()
+
+
+@pytest.mark.parametrize("person", ["support", "operator", "approver", "auditor"])
+def test_others_read_the_catalogue_only(person, cast, signed_in):
+    sku = SKUFactory()
+    browser = signed_in(cast.people[person])
+    assert browser.get(url("sku", "change", sku.pk)).status_code == 200
+    assert browser.post(url("sku", "change", sku.pk), form(sku, seats_max=9)).status_code == 403
+    assert browser.post(url("product", "add"), {"vendor": "kaspersky", "name": "X"}).status_code == 403
+    assert SKU.objects.get().seats_max == 500
+
+
+def test_the_list_of_skus_does_not_grow_in_queries(signed_in, django_assert_max_num_queries):
+    browser = signed_in(UserFactory(is_staff=True, is_superuser=True))
+    for _ in range(30):
+        SKUFactory()
+    with django_assert_max_num_queries(8):
+        browser.get(url("sku", "changelist"))
