@@ -63,10 +63,13 @@ def database_url(argv: list[str]) -> str | None:
 
 def stop_without_database(argv: list[str]) -> None:
     """End with `NO_DATABASE` when the command needs a database and there is none."""
-    if len(argv) < 2 or argv[1] in NEEDS_NO_DATABASE or {"-h", "--help"} & set(argv):
-        return
-    if database_url(argv) is None:
+    if not needs_none(argv) and database_url(argv) is None:
         sys.exit(NO_DATABASE)
+
+
+def needs_none(argv: list[str]) -> bool:
+    """Is this a command that touches neither database nor secrets?"""
+    return len(argv) < 2 or argv[1] in NEEDS_NO_DATABASE or bool({"-h", "--help"} & set(argv))
 
 
 def is_running(data: Path) -> bool:

@@ -1,8 +1,6 @@
-"""Every setting of the portal, production-safe by default; the README's table explains what can be set from outside.
+"""Every setting of the portal, production-safe by default; the README's table explains what can be set from outside."""
 
-`SEATDESK_ENV` is `production` unless the demo or pytest say otherwise.
-"""
-
+import os
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 import environ
 import structlog
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 
 from portal import embedded_postgres
 from portal.logs import mask_secrets
@@ -19,13 +18,17 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
 TESTING = "pytest" in sys.modules
-DEMO = env.bool("SEATDESK_DEMO", default=sys.argv[1:2] == ["demo"])
+DATABASE_URL = embedded_postgres.database_url(sys.argv)
+# What talks to an embedded server without being told belongs to a demo.
+DEMO = env.bool("SEATDESK_DEMO", default=not TESTING and bool(DATABASE_URL) and "DATABASE_URL" not in os.environ)
 # Neither the demo nor the tests have secrets worth guarding; everything else must be given its own.
 _LOCAL = TESTING or DEMO
 _INSECURE = "insecure-for-the-demo-and-tests-only"
 
 DEBUG = False
-SECRET_KEY = env.str("SECRET_KEY", default=_INSECURE)
+SECRET_KEY = env.str("SECRET_KEY", default=_INSECURE if _LOCAL else "")
+if DATABASE_URL and not SECRET_KEY and not embedded_postgres.needs_none(sys.argv):
+    raise ImproperlyConfigured("Set SECRET_KEY to at least 50 random characters; sessions and codes depend on it.")
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 # Fernet keys for activation codes; the first encrypts, all decrypt. Without one, a key is derived from SECRET_KEY.
 ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[])
@@ -33,7 +36,6 @@ ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[:
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 BASE_URL = env.str("BASE_URL", default="http://127.0.0.1:8000")
 
-DATABASE_URL = embedded_postgres.database_url(sys.argv)
 DATABASES = {
     "default": {
         **embedded_postgres.settings_from(DATABASE_URL or ""),
