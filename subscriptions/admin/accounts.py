@@ -49,7 +49,8 @@ class MemberFormSet(forms.BaseInlineFormSet):
 class MemberInline(admin.TabularInline):
     model = Member
     formset = MemberFormSet
-    extra = 0
+    # One empty row, so that a page without scripts can add too.
+    extra = 1
     raw_id_fields = ("user",)
     verbose_name_plural = "members"
 

@@ -40,7 +40,8 @@ class ProductAdmin(admin.ModelAdmin):
 
 class PriceBandInline(admin.TabularInline):
     model = PriceBand
-    extra = 0
+    # One empty row, so that a page without scripts can add too.
+    extra = 1
 
 
 @admin.register(SKU)
