@@ -1,0 +1,238 @@
+"""Every URL x person x status: who gets what, and a stranger always a 404.
+
+`TABLE` must name every URL of the portal; a new one without a row fails `test_the_table_is_complete`.
+"""
+
+import re
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from subscriptions.models import VendorState
+from tests.factories import EventFactory, OrderFactory, SubscriptionFactory, VendorCallFactory
+
+pytestmark = pytest.mark.django_db
+
+MEMBERS = ("owner", "manager", "buyer", "billing", "viewer")
+STAFF = ("support", "operator", "approver", "catalogue_manager", "auditor")
+OUTSIDERS = ("stranger", *STAFF)
+PEOPLE = ("anonymous", *MEMBERS, *OUTSIDERS)
+SEATS = {"storefront:increase_check": "30", "storefront:decrease_check": "20"}
+STATUSES = ("pending", "active", "suspended", "failed", "cancelled")
+
+SIGN_IN = 302
+
+
+def everyone(status: int, anonymous: int = SIGN_IN) -> dict[str, int]:
+    return dict.fromkeys(PEOPLE, status) | {"anonymous": anonymous}
+
+
+def members(*allowed: str, others: int = 403) -> dict[str, int]:
+    """A page about something of Acme's: outsiders cannot tell that it exists."""
+    return everyone(404) | dict.fromkeys(MEMBERS, others) | dict.fromkeys(allowed, 200)
+
+
+def staff(*allowed: str, others: int = 403) -> dict[str, int]:
+    """A BSS page: customers are led to the staff sign-in, staff without the permission are refused."""
+    return everyone(302) | dict.fromkeys(STAFF, others) | dict.fromkeys(allowed, 200)
+
+
+SEES_ALL = members(*MEMBERS)
+CHANGES = members("owner", "manager")
+
+ALL_STAFF = staff(*STAFF)
+OPERATOR = staff("operator")
+NOBODY = staff()
+
+
+def bss_model(model: str, *adds: str, deletes: tuple[str, ...] = (), history: int = 200) -> dict[str, Any]:
+    """The five pages that the admin has for a model; what cannot be edited leads from its history to its page."""
+    name = f"admin:subscriptions_{model}"
+    return {
+        f"{name}_changelist": ("", ALL_STAFF),
+        f"{name}_add": ("", staff(*adds)),
+        f"{name}_change": (model, ALL_STAFF),
+        f"{name}_history": (model, staff(others=history)),
+        f"{name}_delete": (model, staff(*deletes)),
+    }
+
+
+def bss_action(stem: str, *allowed: str, on: str = "subscription", about: str = "") -> dict[str, Any]:
+    """An action's form, and its check page, which a GET leads back to the form."""
+    name = f"admin:subscriptions_{on}_{stem}"
+    form = staff(*allowed)
+    return {
+        name: (about or on, form),
+        f"{name}_check": (about or on, form | dict.fromkeys(STAFF, 302)),
+    }
+
+
+# URL name -> (what its arguments name, expected status of a GET by person). 405 stands for "POST only".
+TABLE: dict[str, tuple[str, dict[str, int]]] = {
+    "home": ("", everyone(302)),
+    "theme": ("", everyone(405, 405)),
+    "account_login": ("", everyone(302, 200)),
+    "account_logout": ("", everyone(200, 302)),
+    "account_inactive": ("", everyone(200, 200)),
+    "account_signup": ("", everyone(302, 200)),
+    "account_reauthenticate": ("", everyone(200)),
+    "account_change_password": ("", everyone(200)),
+    "account_set_password": ("", everyone(302)),
+    "account_reset_password": ("", everyone(200, 200)),
+    "account_reset_password_done": ("", everyone(200, 200)),
+    "account_reset_password_from_key": ("key", everyone(200, 200)),
+    "account_reset_password_from_key_done": ("", everyone(200, 200)),
+    "storefront:subscriptions": ("", everyone(200)),
+    "storefront:subscription": ("subscription", SEES_ALL),
+    "storefront:increase": ("subscription", CHANGES),
+    "storefront:increase_check": ("subscription", CHANGES),
+    "storefront:decrease": ("subscription", CHANGES),
+    "storefront:decrease_check": ("subscription", CHANGES),
+    "storefront:code": ("subscription", CHANGES),
+    "storefront:cancel": ("subscription", CHANGES),
+    "storefront:cancel_check": ("subscription", CHANGES),
+    "storefront:orders": ("", everyone(200)),
+    "storefront:order": ("order", SEES_ALL),
+    "storefront:order_progress": ("order", everyone(404) | dict.fromkeys(MEMBERS, 302)),
+    "admin:index": ("", ALL_STAFF),
+    "admin:login": ("", everyone(403) | dict.fromkeys(STAFF, 302)),
+    "admin:logout": ("", everyone(302) | dict.fromkeys(STAFF, 405)),
+    "admin:search": ("", everyone(302)),
+    "admin:password_change": ("", ALL_STAFF),
+    "admin:password_change_done": ("", ALL_STAFF),
+    "admin:autocomplete": ("", NOBODY),
+    "admin:jsi18n": ("", ALL_STAFF),
+    "admin:view_on_site": ("content", staff(others=404)),
+    "admin:app_list": ("app", everyone(302)),
+    "admin:auth_user_password_change": ("user", OPERATOR),
+    **bss_model("account", "operator"),
+    **bss_model("user", "operator"),
+    **bss_model("product", "catalogue_manager", deletes=("catalogue_manager",)),
+    **bss_model("sku", "catalogue_manager", deletes=("catalogue_manager",)),
+    **bss_model("subscription", history=302),
+    **bss_model("order", history=302),
+    **bss_model("event", history=302),
+    **bss_model("vendorcall", history=302),
+    **bss_model("vendorstate", history=302),
+    "admin:subscriptions_subscription_start": ("", OPERATOR),
+    **bss_action("start", "operator", on="account"),
+    **bss_action("increase", "operator"),
+    **bss_action("decrease", "operator"),
+    **bss_action("suspend", "operator"),
+    **bss_action("activate", "operator"),
+    **bss_action("cancel", "operator"),
+    "admin:subscriptions_subscription_details": ("subscription", staff("operator", "support")),
+    **bss_action("take_theirs", "operator", about="difference"),
+    **bss_action("push_ours", "operator", about="difference"),
+    "admin:subscriptions_subscription_code": ("subscription", OPERATOR),
+    "admin:subscriptions_subscription_code_show": ("subscription", staff(others=405)),
+    "admin:subscriptions_subscription_code_download": ("subscription", staff(others=405)),
+    "admin:subscriptions_subscription_code_mail": ("subscription", staff(others=405)),
+    **bss_action("retry", "operator", "support", on="order"),
+    **bss_action("give_up", "operator", on="order"),
+}
+
+
+def urls(resolver: URLResolver | None = None, space: str = "") -> Iterator[str]:
+    for pattern in (resolver or get_resolver()).url_patterns:
+        if isinstance(pattern, URLResolver):
+            yield from urls(pattern, f"{space}{pattern.namespace}:" if pattern.namespace else space)
+        elif isinstance(pattern, URLPattern) and pattern.name:
+            yield space + pattern.name
+
+
+@pytest.fixture
+def things(cast: Any) -> dict[str, list[Any]]:
+    """What the arguments of a URL name, all of it Acme's."""
+    subscription = SubscriptionFactory(account=cast.acme)
+    order = OrderFactory(subscription=subscription)
+    call = VendorCallFactory(order=order)
+    return {
+        "": [],
+        "subscription": [subscription.pk],
+        "order": [order.pk],
+        "key": ["1a", "abc-def"],
+        "account": [cast.acme.pk],
+        "user": [cast.viewer.pk],
+        "product": [subscription.sku.product_id],
+        "sku": [subscription.sku_id],
+        "event": [EventFactory(subscription=subscription).pk],
+        "vendorcall": [call.pk],
+        "vendorstate": [VendorState.objects.create(vendor="kaspersky").pk],
+        "difference": [subscription.pk, "seats"],
+        "content": [1, 1],
+        "app": ["subscriptions"],
+    }
+
+
+@pytest.fixture
+def visit(cast: Any, signed_in: Any) -> Any:
+    clients = {"anonymous": Client()}
+
+    def get(person: str) -> Client:
+        if person not in clients:
+            clients[person] = signed_in(cast.people[person])
+        return clients[person]
+
+    return get
+
+
+def test_the_table_is_complete():
+    assert set(TABLE) == set(urls())
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_every_url_for_every_person(name, things, visit, emulator):
+    kind, expected = TABLE[name]
+    address = reverse(name, args=things[kind])
+    query = {"seats": SEATS[name]} if name in SEATS else {}
+    found = {person: visit(person).get(address, query).status_code for person in PEOPLE}
+    assert found == expected
+
+
+OF_AN_ACCOUNT = sorted(name for name, (kind, _) in TABLE.items() if kind in ("subscription", "order"))
+
+
+@pytest.mark.parametrize("name", OF_AN_ACCOUNT)
+def test_somebody_elses_object_is_404_in_every_status(name, cast, visit):
+    """Also by POST with everything that a check page would send, so that nothing is looked up before the account."""
+    form = {"seats": "30", "version": "1", "key": str(uuid.uuid4()), "reason": "x", "how": "shown", "member": "1"}
+    for status in STATUSES:
+        subscription = SubscriptionFactory(account=cast.acme, status=status)
+        order = OrderFactory(subscription=subscription)
+        address = reverse(name, args=[(subscription if TABLE[name][0] == "subscription" else order).pk])
+        if name.startswith("admin:"):
+            for person in ("anonymous", *MEMBERS, "stranger"):
+                assert visit(person).get(address).status_code == 302
+                assert visit(person).post(address, form).status_code in (302, 405)
+        else:
+            for person in OUTSIDERS:
+                assert visit(person).get(address).status_code == 404, person
+                # A page that is only read says 405 before it looks anything up: that gives nothing away.
+                assert visit(person).post(address, form).status_code in (404, 405), person
+            for person in MEMBERS:
+                assert visit(person).get(address).status_code in (200, 302, 403), person
+        assert subscription.orders.count() == 1
+        assert not subscription.events.exists()
+
+
+def test_pages_without_a_name_do_not_exist(client):
+    """Unnamed patterns would escape the table."""
+    unnamed = [
+        str(pattern.pattern)
+        for pattern in _patterns(get_resolver())
+        if not pattern.name and not re.search(r"object_id|\(\?P<url>", str(pattern.pattern))
+    ]
+    assert unnamed == []
+
+
+def _patterns(resolver: URLResolver) -> Iterator[URLPattern]:
+    for pattern in resolver.url_patterns:
+        if isinstance(pattern, URLResolver):
+            yield from _patterns(pattern)
+        else:
+            yield pattern
