@@ -62,7 +62,8 @@ def menu(about: Situation, current: str = "") -> list[Entry]:
             offer.action.label,
             subscription_url(subscription.pk, offer.action.stem),
             offer.refusal.sentence if offer.refusal else "",
-            way_out(offer.refusal, subscription) if offer.refusal else None,
+            # The other ways out are lines of this menu themselves.
+            way_out(offer.refusal, subscription) if offer.refusal and offer.refusal.order else None,
             offer.action.stem == current,
         )
         for offer in actions.offers(actions.SHORTCUT_MENU, about)

@@ -1,0 +1,209 @@
+"""The journeys of staff in a real browser: with scripts, and without."""
+
+import re
+
+import pytest
+from django.urls import reverse
+from playwright.sync_api import Page, expect
+
+from subscriptions.models import Order, Subscription
+from tests.factories import OrderFactory, SubscriptionFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+EITHER_WAY = pytest.mark.parametrize("javascript", [True, False], ids=["with scripts", "without scripts"])
+
+
+def open_subscription(page: Page, subscription: Subscription) -> None:
+    """By the search box in the header, as somebody does who has the ID from a ticket."""
+    page.goto("/bss/")
+    page.get_by_label("Subscription ID, order number or company").fill(subscription.number.lower())
+    page.get_by_role("button", name="Find").click()
+    expect(page).to_have_url(re.compile(reverse("admin:subscriptions_subscription_change", args=[subscription.pk])))
+
+
+def shortcut(page: Page, label: str) -> None:
+    page.get_by_role("navigation", name="Shortcut menu").get_by_role("link", name=label, exact=True).click()
+
+
+def see_it_done(page: Page, drain, javascript: bool) -> None:
+    """From the progress to the end: by itself with scripts, by the link without."""
+    expect(page.get_by_role("heading", name="Steps")).to_be_visible()
+    expect(page.get_by_text("Waiting to be sent")).to_be_visible()
+    drain()
+    if not javascript:
+        page.get_by_role("link", name="Check again").click()
+    expect(page.locator(".object-meta").get_by_text("Completed")).to_be_visible()
+    expect(page.get_by_role("link", name="Check again")).to_have_count(0)
+
+
+@EITHER_WAY
+def test_increase_with_a_slip_on_the_way(open_page, cast, subscription, drain, javascript):
+    page = open_page(cast.operator, javascript=javascript)
+    open_subscription(page, subscription)
+    shortcut(page, "Increase seats")
+    seats = page.get_by_label("New total of seats")
+    seats.fill("1e3")
+    page.get_by_role("button", name="Check before it is placed").click()
+    expect(page).to_have_title(re.compile(r"^\s*Error: Increase seats"))
+    expect(page.locator(".error-summary")).to_be_focused()
+    page.locator(".error-summary").get_by_role("link", name="is not a number of seats").click()
+    expect(seats).to_be_focused()
+    expect(seats).to_have_value("1e3")
+    seats.fill("30")
+    page.get_by_label("Reason").fill("Ticket 4711, asked by Ana Kos")
+    page.get_by_role("button", name="Check before it is placed").click()
+    expect(page.get_by_role("heading", name="Check: Increase seats")).to_be_visible()
+    page.get_by_role("button", name="Change what you entered").click()
+    expect(seats).to_have_value("30")
+    page.get_by_role("button", name="Check before it is placed").click()
+    page.get_by_role("button", name=f"Add 5 seats to {subscription.number}").click()
+    see_it_done(page, drain, javascript)
+    expect(page.get_by_text("Ticket 4711, asked by Ana Kos").first).to_be_visible()
+    if javascript:
+        expect(page.locator("#said")).to_contain_text("completed")
+    assert Subscription.objects.get().seats == 30
+
+
+@EITHER_WAY
+def test_suspend_activate_and_cancel(open_page, cast, subscription, drain, javascript):
+    page = open_page(cast.operator, javascript=javascript)
+    for label, button, status in (
+        ("Suspend", f"Suspend {subscription.number}", "suspended"),
+        ("Activate", f"Activate {subscription.number}", "active"),
+        ("Cancel subscription", f"Cancel {subscription.number} now", "cancelled"),
+    ):
+        open_subscription(page, subscription)
+        shortcut(page, label)
+        page.get_by_label("Reason").fill("Agreed by telephone")
+        if status == "cancelled":
+            page.get_by_label("Subscription ID", exact=True).fill(subscription.number)
+        page.get_by_role("button", name="Check before it is placed").click()
+        page.get_by_role("button", name=button).click()
+        see_it_done(page, drain, javascript)
+        assert Subscription.objects.get().status == status
+    open_subscription(page, subscription)
+    menu = page.get_by_role("navigation", name="Shortcut menu")
+    expect(menu.get_by_text("Cancelled on").first).to_be_visible()
+    expect(menu.get_by_role("link", name="Get details")).to_be_visible()
+
+
+@EITHER_WAY
+def test_start(open_page, cast, emulator, drain, javascript):
+    sku = SubscriptionFactory().sku
+    page = open_page(cast.operator, javascript=javascript)
+    page.goto("/bss/")
+    page.get_by_role("link", name="Start a subscription").click()
+    page.get_by_label("For which company?").fill("acme")
+    page.get_by_role("main").get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="Acme GmbH").click()
+    page.get_by_label("SKU").select_option(str(sku.pk))
+    page.get_by_label("Seats", exact=True).fill("12")
+    page.get_by_label("Ordered by").select_option(label="Bea Kralj (Buyer), buyer@acme.example")
+    page.get_by_label("Reason").fill("Offer 2026-88")
+    page.get_by_role("button", name="Check before it is placed").click()
+    page.get_by_role("button", name="Start 12 seats for Acme GmbH").click()
+    see_it_done(page, drain, javascript)
+    started = Subscription.objects.get(account=cast.acme)
+    assert (started.status, started.seats, started.ordered_by) == ("active", 12, cast.buyer)
+
+
+@EITHER_WAY
+def test_get_details_and_settle(open_page, cast, at_vendor, drain, javascript):
+    subscription = at_vendor(SubscriptionFactory(account=cast.acme), seats=40)
+    page = open_page(cast.operator, javascript=javascript)
+    open_subscription(page, subscription)
+    shortcut(page, "Get details")
+    page.get_by_role("button", name="Ask the licence service now").click()
+    row = page.get_by_role("row", name="Seats")
+    expect(row.get_by_text("Differs")).to_be_visible()
+    row.get_by_role("link", name="Take theirs").click()
+    page.get_by_label("Reason").fill("They are right")
+    page.get_by_role("button", name="Check before it is placed").click()
+    page.get_by_role("button", name=f"Take their seats for {subscription.number}").click()
+    expect(page.locator(".object-meta").get_by_text("Completed")).to_be_visible()
+    shortcut(page, "Get details")
+    page.get_by_role("button", name="Ask the licence service now").click()
+    expect(page.get_by_text("Our record and the licence service's say the same.")).to_be_visible()
+    assert Subscription.objects.get().seats == 40
+
+
+@EITHER_WAY
+def test_retry_what_needs_attention(open_page, cast, subscription, drain, javascript):
+    order = OrderFactory(
+        subscription=subscription,
+        status="needs_attention",
+        before={"Seats": 25},
+        after={"Seats": 30},
+        outcome_message="Whether the licence service applied this could not be found out.",
+    )
+    page = open_page(cast.operator, javascript=javascript)
+    page.goto("/bss/")
+    page.get_by_role("link", name="Orders that need attention").click()
+    page.get_by_role("link", name=order.number).click()
+    page.get_by_role("link", name="Retry").click()
+    page.get_by_label("Reason").fill("Their operator says that it is safe")
+    page.get_by_role("button", name="Check before it is placed").click()
+    page.get_by_role("button", name=f"Retry {order.number}").click()
+    see_it_done(page, drain, javascript)
+    assert Order.objects.get().status == "completed"
+
+
+@EITHER_WAY
+def test_the_activation_code(open_page, cast, subscription, javascript):
+    page = open_page(cast.operator, javascript=javascript)
+    open_subscription(page, subscription)
+    page.get_by_role("button", name="Reveal").click()
+    expect(page.get_by_role("textbox", name="The code")).to_have_value("FAKE0-AAAAA-BBBBB-CCCCC")
+    expect(page.get_by_role("button", name="Copy code")).to_be_visible(visible=javascript)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download as .txt").click()
+    assert waiting.value.suggested_filename == f"{subscription.number}-activation-code.txt"
+
+
+def test_the_menu_folds_on_a_narrow_page(open_page, cast, subscription):
+    page = open_page(cast.operator, viewport={"width": 320, "height": 700})
+    page.goto(reverse("admin:subscriptions_subscription_change", args=[subscription.pk]))
+    menu = page.get_by_role("navigation", name="Shortcut menu")
+    expect(menu.get_by_role("link", name="Suspend")).to_be_hidden()
+    menu.get_by_text("Actions").click()
+    expect(menu.get_by_role("link", name="Suspend")).to_be_visible()
+    for address in (page.url, "/bss/subscriptions/subscription/", "/bss/subscriptions/order/", "/bss/"):
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320, address
+
+
+def test_the_menu_stands_at_the_left(open_page, cast, subscription):
+    page = open_page(cast.operator)
+    page.goto(reverse("admin:subscriptions_subscription_change", args=[subscription.pk]))
+    menu = page.get_by_role("navigation", name="Shortcut menu").bounding_box()
+    content = page.get_by_role("heading", level=1).bounding_box()
+    assert menu
+    assert content
+    assert menu["x"] + menu["width"] <= content["x"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_with_something_on_them_are_accessible(scheme, open_page, cast, at_vendor, accessible):
+    """The permission table visits pages at rest; these are in the middle of something."""
+    subscription = at_vendor(SubscriptionFactory(account=cast.acme), seats=40)
+    held = OrderFactory(subscription=SubscriptionFactory(account=cast.acme), status="needs_attention")
+    page = open_page(cast.operator, color_scheme=scheme, reduced_motion="reduce")
+    for menu in ("increase", "cancel"):
+        page.goto(reverse(f"admin:subscriptions_subscription_{menu}", args=[subscription.pk]))
+        page.get_by_role("button", name="Check before it is placed").click()
+        accessible(page)
+    page.goto(reverse("admin:subscriptions_subscription_suspend", args=[subscription.pk]))
+    page.get_by_label("Reason").fill("Agreed")
+    page.get_by_role("button", name="Check before it is placed").click()
+    accessible(page)
+    page.goto(reverse("admin:subscriptions_subscription_details", args=[subscription.pk]))
+    page.get_by_role("button", name="Ask the licence service now").click()
+    accessible(page)
+    page.goto(reverse("admin:subscriptions_subscription_change", args=[subscription.pk]))
+    accessible(page)
+    page.get_by_role("button", name="Reveal").click()
+    accessible(page)
+    page.goto(reverse("admin:subscriptions_order_change", args=[held.pk]))
+    accessible(page)
+    page.goto("/bss/subscriptions/subscription/?q=nobody")
+    accessible(page)
