@@ -5,7 +5,7 @@ from allauth.account.models import EmailAddress
 from django.contrib.auth.models import Group
 from django.urls import reverse
 
-from subscriptions.models import Account, Member, User
+from subscriptions.models import Account, User
 from tests.factories import AccountFactory, MemberFactory, SubscriptionFactory, UserFactory
 
 pytestmark = pytest.mark.django_db

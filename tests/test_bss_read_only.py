@@ -104,3 +104,15 @@ def test_stock_pages_keep_the_page_policy(page, administrator, rows):
     assert not re.search(r"<style|\sstyle=|\sonclick=|javascript:", source)
     assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", source))
     assert source.count("<h1") == 1
+
+
+def test_staff_read_refusals_in_the_words_of_bss(cast, signed_in, rows):
+    browser = signed_in(cast.auditor)
+    refused = browser.get("/bss/subscriptions/account/add/")
+    assert refused.status_code == 403
+    assert "Ask an administrator of BSS." in refused.content.decode()
+    missing = browser.get("/bss/subscriptions/subscription/999999/change/")
+    assert missing.status_code == 404
+    for answer in (refused, missing, browser.get("/bss/nowhere/")):
+        assert "Seatdesk BSS" in answer.content.decode()
+        assert "Owner" not in answer.content.decode()

@@ -159,6 +159,7 @@ class ActionView(View):
             failed=failed,
             way_out=way_out or self.field_way_out(form),
             consequence=self.consequence(),
+            danger=self.danger(),
             check_url=f"{self.address()}check/",
             back=self.subject_address(),
         )

@@ -1,10 +1,12 @@
 """The BSS site; imports no models, since Django builds it before they are loaded."""
 
+from functools import wraps
 from typing import Any
 
 from django.contrib.admin import AdminSite
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
 from django.urls import URLPattern, URLResolver, path
 
 # The way around the site, in the order of the work; the registry itself is sorted by name.
@@ -27,6 +29,28 @@ class BssSite(AdminSite):
         models: Any = [model_or_iterable] if isinstance(model_or_iterable, type) else model_or_iterable
         ours = [model for model in models if model._meta.app_label == "subscriptions"]
         super().register(ours, admin_class, **options)
+
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
+        """What staff may not see or what is not there is said in BSS, not in the words for customers."""
+        inner = super().admin_view(view, cacheable)
+
+        @wraps(inner)
+        def explained(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            try:
+                return inner(request, *args, **kwargs)
+            except PermissionDenied as refusal:
+                sentence = str(refusal) or "Your staff group may not do this."
+                context = {"title": "You may not do this", "sentence": f"{sentence} Ask an administrator of BSS."}
+                status = 403
+            except Http404:
+                context = {
+                    "title": "Nothing here",
+                    "sentence": "There is nothing at this address. Try the search above.",
+                }
+                status = 404
+            return render(request, "admin/refused.html", {**self.each_context(request), **context}, status=status)
+
+        return explained
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
         return [path("search/", self.admin_view(self.search), name="search"), *super().get_urls()]
