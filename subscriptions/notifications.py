@@ -23,8 +23,10 @@ def mail_code(subscription_id: int, member_id: int) -> None:
     subscription = Subscription.objects.select_related("sku__product", "account").get(pk=subscription_id)
     member = Member.objects.select_related("user").filter(pk=member_id, account=subscription.account_id).first()
     code = subscription.activation_code
-    if code is None or member is None or actions.CODE.why_not(
-        actions.situation(subscription, actor=member.user, audience=actions.STOREFRONT)
+    if (
+        code is None
+        or member is None
+        or actions.CODE.why_not(actions.situation(subscription, actor=member.user, audience=actions.STOREFRONT))
     ):
         log.warning("code not mailed: the member may not see it now", subscription_id=subscription_id)
         return

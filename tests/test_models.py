@@ -171,7 +171,7 @@ def test_history_cannot_be_deleted(factory):
     row = factory()
     with pytest.raises((DatabaseError, ProtectedError)), transaction.atomic():
         row.delete()
-    with pytest.raises(DatabaseError, match="Cannot .*delete"), transaction.atomic(), connection.cursor() as cursor:
+    with pytest.raises(DatabaseError, match=r"Cannot .*delete"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"DELETE FROM {row._meta.db_table} WHERE id = %s", [row.pk])  # noqa: S608 - a table of ours
 
 

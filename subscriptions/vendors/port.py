@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 
 class Secret:
@@ -198,17 +198,17 @@ class Capabilities:
 
 
 class Gateway(ABC):
-    """One vendor. Built once per process from settings; safe to share between threads; never retries by itself."""
+    """One vendor. Built once per process from settings; safe to share between threads; never retries by itself.
 
-    def __init__(self, **options: Any) -> None:
-        """Unknown or missing options raise `TypeError` that names them."""
+    Its options are keywords; unknown or missing ones raise `TypeError` that names them.
+    """
 
     @abstractmethod
     def capabilities(self, product_id: str) -> Capabilities: ...
 
     @abstractmethod
     def prepare(self, transaction_id: str, asks: Sequence[Ask]) -> Container:
-        """Build the container. Raises ValueError for an ask that the protocol cannot say (naive datetime, seats < 1)."""
+        """Build the container. Raises ValueError for an ask that the protocol cannot say: naive datetime, seats < 1."""
 
     @abstractmethod
     def send(self, container: Container, *, within: float | None = None) -> list[Answer]:
