@@ -168,7 +168,9 @@ def _no_open_order(action: "Action", about: Situation) -> NotAllowed | None:
         else:
             sentence = f"{order.number} needs attention. Settle it first: Retry or Give up."
         return NotAllowed("needs_attention", sentence, order=order)
-    since = clock_time(order.placed_at, about.subscription)
+    # Pages of BSS say all times in UTC, since one person there looks after accounts in many time zones.
+    own = about.audience == STOREFRONT
+    since = clock_time(order.placed_at, about.subscription) if own else f"{order.placed_at:%H:%M} UTC"
     return NotAllowed(
         "order_open",
         f"{order.number} is being applied since {since}. You can make another change when it is done.",

@@ -1,6 +1,7 @@
 """Who may, when, and the sentence that says why not."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from django.contrib.auth.models import Group
@@ -124,6 +125,15 @@ def test_open_order_stands_in_the_way(status, cast):
         assert (found.code, found.order) == (expected, order)
     # The code stays in reach: a change under way does not touch it.
     assert refusal(actions.CODE, order.subscription, cast.owner, STOREFRONT) is None
+
+
+def test_times_are_the_accounts_for_customers_and_utc_for_staff(cast):
+    cast.acme.time_zone = "Asia/Tokyo"
+    cast.acme.save()
+    placed_at = datetime(2026, 11, 24, 20, 2, tzinfo=UTC)
+    order = OrderFactory(subscription__account=cast.acme, status="placed", placed_at=placed_at)
+    assert "since 05:02." in sentence(actions.INCREASE, order.subscription, cast.owner, STOREFRONT)
+    assert "since 20:02 UTC." in sentence(actions.INCREASE, order.subscription, cast.operator, BSS)
 
 
 def test_capabilities_are_the_vendors_and_the_skus(cast):
