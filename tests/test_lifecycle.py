@@ -8,11 +8,11 @@ import pytest
 from django.db import connection
 from django.forms.models import model_to_dict
 
-from subscriptions import actions, lifecycle
+from subscriptions import actions, clock, lifecycle
 from subscriptions.actions import BSS, STOREFRONT, NotAllowed
 from subscriptions.lifecycle import Wish
 from subscriptions.models import Event, Order, Subscription
-from tests.factories import MemberFactory, SKUFactory, SubscriptionFactory
+from tests.factories import MemberFactory, OrderFactory, SKUFactory, SubscriptionFactory, VendorCallFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -241,3 +241,23 @@ def test_role_in_another_account_opens_nothing(subscription, cast):
     assert caught.value.code == "role"
     about = actions.situation(subscription, actor=cast.stranger, audience=STOREFRONT)
     assert about.role is None
+
+
+def test_start_given_up_and_wanted_after_all_is_sent_under_a_new_transaction(cast, drain, emulator):
+    order = OrderFactory(
+        subscription__account=cast.acme,
+        subscription__status="pending",
+        action="start",
+        status="needs_attention",
+        before={"Seats": 0},
+        after={"Seats": 25},
+        abandoned=True,
+        generation=2,
+    )
+    VendorCallFactory(order=order, transaction_id=f"{order.operation_id}-2", outcome="unknown", finished_at=clock.now())
+    lifecycle.retry(order.pk, actor=cast.operator, audience=BSS, reason="wanted after all")
+    assert (fresh(order).generation, fresh(order).abandoned) == (3, False)
+    drain()
+    assert (fresh(order).status, fresh(order.subscription).status) == ("completed", "active")
+    [change] = emulator.control.changes(order.subscription.subscriber_id)
+    assert change.transaction_id == f"{order.operation_id}-3"

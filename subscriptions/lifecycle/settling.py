@@ -64,7 +64,9 @@ def _retry(order: Order, subscription: Subscription, at: datetime) -> bool:
     if order.status == OrderStatus.FAILED:
         subscription.retry()
     last = order.vendor_calls.filter(purpose="write").order_by("-pk").first()
-    if last and last.outcome in ("rejected", "already_done", "done", "unsupported"):
+    answered = last is not None and last.outcome in ("rejected", "already_done", "done", "unsupported")
+    # A start that was given up and is wanted after all says something else than the cancel before it.
+    if answered or order.abandoned:
         order.generation += 1
     order.retry()
     order.retried_at = order.next_attempt_at = at
