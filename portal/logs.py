@@ -9,12 +9,15 @@ CODE = re.compile(r"\b(?:[0-9A-Z]{5}-){3}([0-9A-Z]{5})\b")
 NAMED = re.compile(
     r"(?i)((?:password|activation_?code|authorization|cookie|secret_key)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&<>]+"
 )
+# Whoever has the link of a reset mail can set the password; the part before the dash only names the person.
+RESET_KEY = re.compile(r"(/password/reset/key/[0-9A-Za-z]+-)[^\s\"'<>?&]+")
 SECRET_KEYS = ("password", "activation_code", "code_plain", "authorization", "cookie", "secret")
 
 
 def mask_text(text: str) -> str:
-    """The text with activation codes cut to their last group and the values of secret names replaced."""
-    return NAMED.sub(r"\1****", CODE.sub(r"****-****-****-\1", text))
+    """The text with activation codes cut to their last group, values of secret names and reset keys replaced."""
+    masked = CODE.sub(r"****-****-****-\1", text)
+    return RESET_KEY.sub(r"\1****", NAMED.sub(r"\1****", masked))
 
 
 def _mask(value: Any) -> Any:
