@@ -31,3 +31,26 @@ def test_nothing_runs_on_a_database_without_a_secret_key(command, needs_one):
     )
     assert ("Set SECRET_KEY" in result.stderr) == needs_one
     assert (result.returncode != 0) == needs_one
+
+
+CLIENT = """
+import django; django.setup()
+from allauth.account.adapter import get_adapter
+from django.test import RequestFactory
+request = RequestFactory().get("/", REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR="192.0.2.99, 198.51.100.7")
+print(get_adapter().get_client_ip(request))
+"""
+
+
+@pytest.mark.parametrize(("behind", "client"), [("1", "198.51.100.7"), ("", "10.0.0.1")])
+def test_rate_limits_count_customers_and_not_their_proxy(behind, client):
+    """Behind the proxy the address that the proxy saw; without one a header is anybody's claim."""
+    result = subprocess.run(
+        [sys.executable, "-c", CLIENT],
+        env=os.environ
+        | {"BEHIND_PROXY": behind or "0", "SEATDESK_DEMO": "1", "DJANGO_SETTINGS_MODULE": "portal.settings"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.strip() == client
