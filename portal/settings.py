@@ -159,7 +159,12 @@ ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_RATE_LIMITS: bool | dict[str, str] = False if TESTING else {}
 CACHES = {
     # Rate limits must hold over all web processes, so the cache is shared; PostgreSQL is the one server we have.
-    "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "shared_cache"}
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "shared_cache",
+        # Over 300, the default, a third is thrown away: a few hundred addresses would lift everybody's limits.
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
 }
 
 # --- page policy and transport ---------------------------------------------------------------------------------------

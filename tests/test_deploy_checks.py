@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from django.core.cache import caches
 from django.core.checks import run_checks
 
 
@@ -54,3 +55,8 @@ def test_rate_limits_count_customers_and_not_their_proxy(behind, client):
         check=True,
     )
     assert result.stdout.strip() == client
+
+
+def test_the_shared_cache_remembers_as_many_as_there_are_customers():
+    """Django's default of 300 entries would let whoever fills it wipe everybody's rate limits."""
+    assert caches["default"]._max_entries == 100_000
