@@ -61,7 +61,7 @@ def test_search_by_order_number_and_by_product(see, cast, stock):
     assert numbers(see(f"{PATH}?q=hybrid cloud")) == [special.number]
 
 
-@pytest.mark.parametrize("odd", ["%00", "%F0%9F%98%80", "' OR 1=1 --", "9" * 40, "%25", "SUB-٣"])
+@pytest.mark.parametrize("odd", ["%F0%9F%98%80", "' OR 1=1 --", "9" * 40, "%25", "SUB-٣"])
 def test_an_odd_search_finds_nothing_and_breaks_nothing(see, stock, odd):
     see(f"{PATH}?q={odd}")
 

@@ -22,7 +22,7 @@ S = SubscriptionStatus
 def subscriptions(request: SignedIn) -> HttpResponse:
     """All subscriptions of the person's accounts: what needs attention first, what is over last, pages by key."""
     accounts = accounts_of(request.user)
-    sought = request.GET.get("q", "").replace("\x00", "").strip()[:100]
+    sought = request.GET.get("q", "").strip()[:100]
     status = request.GET.get("status", "")
     found = matching(Subscription.objects.visible_to(request.user), sought)
     counts = dict(found.order_by().values_list("status").annotate(Count("pk")))
