@@ -111,9 +111,7 @@ def _ask(subscription: Subscription) -> port.Answer:
         deadline=at + timedelta(seconds=within),
     )
     [answer] = gateway.send(container, within=within)
-    call.finished_at = clock.now()
-    call.outcome, call.code, call.message = str(answer.outcome), answer.code[:64], answer.message
-    call.answered, call.http_status, call.latency_ms = answer.answered, answer.http_status, answer.latency_ms
+    lifecycle.finish(call, answer, clock.now())
     call.save(update_fields=lifecycle.CALL_FIELDS)
     return answer
 
@@ -274,5 +272,6 @@ def settle(
     if after is None:
         raise NotAllowed("not_possible", why_not)
     before = line.push_before if stem == actions.PUSH_OURS.stem else None
-    wish = Wish(subscription.pk, stem, after, before, reason, None, idempotency_key)
+    # The version from before the read: a change that came meanwhile must not be settled away.
+    wish = Wish(subscription.pk, stem, after, before, reason, subscription.version, idempotency_key)
     return lifecycle.place(wish, actor=actor, audience=audience)

@@ -5,8 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from subscriptions import clock, reconciliation
-from subscriptions.actions import BSS, NotAllowed
+from subscriptions import clock, lifecycle, reconciliation
+from subscriptions.actions import BSS, STOREFRONT, NotAllowed
+from subscriptions.lifecycle import Wish
 from subscriptions.models import Event, Order, Subscription, VendorCall
 from tests.factories import OrderFactory, SKUFactory, SubscriptionFactory
 
@@ -219,3 +220,35 @@ def test_suspend_is_not_pushed_where_the_sku_cannot(cast, at_vendor):
     line = lines(read(subscription, cast.operator))["status"]
     assert line.push is None
     assert "cannot suspend" in line.push_refusal
+
+
+def test_a_change_that_came_during_the_read_is_not_settled_away(subscription, cast, emulator, drain):
+    emulator.control.set_seats(subscription.subscriber_id, 28)
+    seen = fresh(subscription)
+    lifecycle.place(Wish(subscription.pk, "increase", {"Seats": 40}), actor=cast.owner, audience=STOREFRONT)
+    drain()
+    emulator.control.set_seats(subscription.subscriber_id, 28)
+    for stem in ("take_theirs", "push_ours"):
+        with pytest.raises(NotAllowed) as caught:
+            reconciliation.settle(
+                seen, "seats", stem, shown_theirs="28", actor=cast.operator, audience=BSS, reason="drift"
+            )
+        assert caught.value.code == "stale"
+    assert fresh(subscription).seats == 40
+
+
+def test_suspended_takes_an_end_date_that_is_still_ahead(cast, at_vendor):
+    end = clock.now().replace(microsecond=0) + timedelta(days=9)
+    subscription = at_vendor(
+        SubscriptionFactory(account=cast.acme, status="suspended"), status="SoftCancelled", end=end
+    )
+    settle(subscription, "status", "take_theirs", cast.operator, "SoftCancelled")
+    assert (fresh(subscription).status, fresh(subscription).ends_at) == ("ending", end)
+    assert not read(subscription, cast.support).drift
+
+
+@pytest.mark.parametrize("status", ["pending", "failed"])
+def test_nothing_is_taken_before_the_start(status, cast, emulator):
+    subscription = SubscriptionFactory(account=cast.acme, status=status)
+    emulator.control.put_subscriber(subscription.subscriber_id, product=subscription.sku.vendor_product_id, seats=30)
+    assert {line.take is None for line in read(subscription, cast.operator).lines} == {True}

@@ -8,7 +8,7 @@ transaction. Nothing here talks to a vendor, to mail or to the disk. The single 
 from subscriptions.lifecycle.acts import mail_code, note_details, reveal_code
 from subscriptions.lifecycle.attempts import Attempt, Decision, Hold, Result, Verdict, Wait, apply, apply_many, claim
 from subscriptions.lifecycle.placing import STALE, Wish, place, place_many, start, why_not_take
-from subscriptions.lifecycle.rows import CALL_FIELDS
+from subscriptions.lifecycle.rows import CALL_FIELDS, finish
 from subscriptions.lifecycle.settling import give_up, retry
 from subscriptions.lifecycle.upkeep import due_for_ping, open_vendor, pause_vendor, sweep
 
@@ -26,6 +26,7 @@ __all__ = [
     "apply_many",
     "claim",
     "due_for_ping",
+    "finish",
     "give_up",
     "mail_code",
     "note_details",

@@ -3,7 +3,6 @@
 from typing import Any, cast
 
 from django.db import transaction
-from procrastinate.contrib.django import app
 
 from subscriptions import actions, clock
 from subscriptions.actions import NotAllowed
@@ -31,15 +30,14 @@ def mail_code(subscription: Subscription, member: Member, *, actor: User, audien
     _code_for(subscription, actor=actor, audience=audience)
     if member.account_id != subscription.account_id:
         raise NotAllowed("member", "Choose a member of this account.")
-    if actions.CODE.why_not(actions.situation(subscription, actor=member.user, audience=actions.STOREFRONT)):
+    about = actions.situation(subscription, actor=member.user, audience=actions.STOREFRONT)
+    if not member.user.is_active or actions.CODE.why_not(about):
         raise NotAllowed("member", f"{member.user.name} may not see the activation code of this subscription now.")
     with transaction.atomic(durable=True):
         rows.event(
             subscription, "code.mailed", clock.now(), actor=actor, audience=audience, after={"To": member.user.email}
         ).save(force_insert=True)
-        app.configure_task("subscriptions.mail_code", allow_unknown=True, queue="mail").defer(
-            subscription_id=subscription.pk, member_id=member.pk
-        )
+        rows.owe_mail("subscriptions.mail_code", subscription_id=subscription.pk, member_id=member.pk)
 
 
 def _code_for(subscription: Subscription, *, actor: User, audience: str) -> Secret:

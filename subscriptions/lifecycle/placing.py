@@ -109,6 +109,8 @@ def _why_not(action: Action, wish: Wish, about: Situation) -> NotAllowed | None:
 
 def why_not_take(subscription: Subscription, theirs: dict[str, Any]) -> NotAllowed | None:
     """Why the vendor's value cannot become ours: outside the SKU's range, or no such move in the life cycle."""
+    if subscription.status in (SubscriptionStatus.PENDING, SubscriptionStatus.FAILED):
+        return NotAllowed("not_started", "Our record is not started. Retry or Give up its order first.")
     if "Seats" in theirs:
         return actions.why_not_seats(actions.TAKE_THEIRS, subscription, theirs["Seats"])
     moves = {

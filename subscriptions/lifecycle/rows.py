@@ -11,7 +11,8 @@ from procrastinate.jobs import Job
 from procrastinate.manager import JobManager
 
 from subscriptions import actions, clock
-from subscriptions.models import Event, Order, Subscription, User
+from subscriptions.models import Event, Order, Subscription, User, VendorCall
+from subscriptions.vendors.port import Answer
 
 # Inside a worker the app's own connector is another connection, and its jobs would outlive a rollback of ours.
 _queue = JobManager(DjangoConnector())
@@ -78,6 +79,21 @@ def defer(orders: Iterable[Order], *, at: datetime | None = None) -> None:
     ]
     if jobs:
         _queue.batch_defer_jobs(jobs)
+
+
+def owe_mail(task: str, **arguments: int) -> None:
+    """A mail in the transaction of the caller; arguments are ids only. It goes out before the backlog of orders."""
+    _queue.defer_job(
+        Job(task_name=task, queue="mail", priority=50, lock=None, queueing_lock=None, task_kwargs=dict(arguments))
+    )
+
+
+def finish(call: VendorCall, answer: Answer, at: datetime, evidence: str = "") -> None:
+    """Complete an attempt in memory; `CALL_FIELDS` are what must be written."""
+    call.finished_at = at
+    call.outcome, call.code, call.message = str(answer.outcome), answer.code[:64], answer.message
+    call.answered, call.evidence = answer.answered, evidence
+    call.http_status, call.latency_ms = answer.http_status, answer.latency_ms
 
 
 def defer_soon(order: Order) -> None:
