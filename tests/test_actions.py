@@ -249,3 +249,11 @@ def test_no_text_is_taken_for_a_number_it_is_not(text):
     assert re.fullmatch(r"\s*0*[1-9][0-9]*\s*", text)
     assert int(text) == seats
     assert 5 <= seats <= 500
+
+
+def test_seats_beyond_a_narrowed_sku_can_go_down_into_its_range():
+    about = unsaved(have=400, least=5, most=100)
+    assert actions.seat_range(actions.DECREASE, about) == (5, 100)
+    with pytest.raises(NotAllowed, match=r"at most 100 seats\. Enter a whole number from 5 to 100"):
+        actions.read_seats(actions.DECREASE, about, "200")
+    assert actions.read_seats(actions.DECREASE, about, "100") == 100
