@@ -26,6 +26,8 @@ from subscriptions.vendors.port import Answer, Ask, Outcome
 log = structlog.get_logger(__name__)
 
 SEND, READ = "send", "read"
+# Jobs come by priority, then by age: upkeep must not wait behind the backlog that it is there to free.
+UPKEEP_FIRST = 100
 # Done belongs here too: an order that is still open after it had an answer that came too late to be applied.
 _SAYS_DONE = (Outcome.ALREADY_DONE, Outcome.DONE)
 _UNSETTLED = (Outcome.UNKNOWN, *_SAYS_DONE)
@@ -146,8 +148,11 @@ def judge_write(order: Order, earlier: Sequence[VendorCall], call: VendorCall, a
             again = _later(at, settings.VENDOR_PING_EVERY)
             return result(Verdict.RELEASE, again_at=again, message="The licence service does not let us in.")
         case Outcome.TRANSIENT:
-            tries = [one for one in _since_retry(order, earlier) if one.outcome == Outcome.TRANSIENT]
-            if tries and at - tries[0].started_at > timedelta(seconds=settings.VENDOR_RETRY_LIMIT):
+            sendings = [one for one in earlier if one.purpose == Purpose.WRITE]
+            tries = [one for one in _since_retry(order, sendings) if one.outcome == Outcome.TRANSIENT]
+            # Time without a worker says nothing about the vendor, so the backoff must have run through as well.
+            often = len(tries) >= len(settings.VENDOR_RETRY_DELAYS)
+            if often and at - tries[0].started_at > timedelta(seconds=settings.VENDOR_RETRY_LIMIT):
                 return result(Verdict.HOLD, message="The licence service could not be reached for a day.")
             again = _later(at, max(_backoff(len(tries)), answer.retry_after or 0))
             return result(Verdict.RELEASE, again_at=again, message="The licence service cannot be reached.")
@@ -201,10 +206,15 @@ def fulfil(order_id: int) -> None:
         if not isinstance(step, str):
             return step
         sending = step == SEND
-        container = gateways.gateway(vendor).prepare(
-            f"{order.operation_id}-{order.generation}" if sending else str(uuid.uuid4()),
-            [_ask(order, subscription) if sending else port.Read(subscription.subscriber_id)],
-        )
+        try:
+            container = gateways.gateway(vendor).prepare(
+                f"{order.operation_id}-{order.generation}" if sending else str(uuid.uuid4()),
+                [_ask(order, subscription) if sending else port.Read(subscription.subscriber_id)],
+            )
+        except (KeyError, ValueError):
+            # Put back it would come again for ever, and nobody would be asked.
+            log.exception("order cannot be put into the vendor's words", order_id=order.pk)
+            return Hold("unsendable", "This order cannot be put into the vendor's words: see the worker's log.")
         return Attempt(
             VendorCall(
                 subscription=subscription,
@@ -265,7 +275,7 @@ def _may_open_socket(order: Order, call: VendorCall) -> bool:
 
 
 @app.periodic(cron=settings.UPKEEP_CRON)
-@app.task(name="subscriptions.sweep", queue="upkeep", queueing_lock="sweep")
+@app.task(name="subscriptions.sweep", queue="upkeep", priority=UPKEEP_FIRST, queueing_lock="sweep")
 def sweep(timestamp: int) -> None:
     """Put back what is due and has no job: later retries, and orders whose job died with its worker."""
     found = lifecycle.sweep()
@@ -274,7 +284,7 @@ def sweep(timestamp: int) -> None:
 
 
 @app.periodic(cron=settings.UPKEEP_CRON)
-@app.task(name="subscriptions.rescue", queue="upkeep", queueing_lock="rescue", pass_context=True)
+@app.task(name="subscriptions.rescue", queue="upkeep", priority=UPKEEP_FIRST, queueing_lock="rescue", pass_context=True)
 async def rescue(context: JobContext, timestamp: int) -> None:
     """Run again the jobs of workers whose heartbeat stopped; without this they hold their lock for ever."""
     manager = context.app.job_manager
@@ -291,7 +301,7 @@ async def rescue(context: JobContext, timestamp: int) -> None:
 
 
 @app.periodic(cron=settings.UPKEEP_CRON)
-@app.task(name="subscriptions.ping_vendors", queue="upkeep", queueing_lock="ping_vendors")
+@app.task(name="subscriptions.ping_vendors", queue="upkeep", priority=UPKEEP_FIRST, queueing_lock="ping_vendors")
 def ping_vendors(timestamp: int) -> None:
     """Ask each paused vendor whether it lets us in again, and let its orders flow when it does."""
     for vendor in lifecycle.due_for_ping():

@@ -363,12 +363,14 @@ def test_backoff_grows_and_spreads(tries, least, most):
 
 
 TRANSIENT = Answer(Outcome.TRANSIENT, "http-503", retry_after=100.0)
+TRIED = [("write", at, "transient") for at in (0, 5, 35, 155, 755, 4355)]
 VERDICTS = {
     "first of all, after a day in the queue": ({}, (), 2 * DAY, TRANSIENT, Verdict.RELEASE),
-    "for a day": ({}, [("write", 0, "transient")], DAY + 1, TRANSIENT, Verdict.HOLD),
-    "for a day, less a minute": ({}, [("write", 0, "transient")], DAY - 60, TRANSIENT, Verdict.RELEASE),
-    "for a day until somebody tried again": (
-        {"retried": DAY}, [("write", 0, "transient")], DAY + 60, TRANSIENT, Verdict.RELEASE,
+    "for a day": ({}, TRIED, DAY + 1, TRANSIENT, Verdict.HOLD),
+    "for a day, less a minute": ({}, TRIED, DAY - 60, TRANSIENT, Verdict.RELEASE),
+    "for a day until somebody tried again": ({"retried": DAY}, TRIED, DAY + 60, TRANSIENT, Verdict.RELEASE),
+    "twice, with days without a worker between": (
+        {}, [("write", 0, "transient")], 3 * DAY, TRANSIENT, Verdict.RELEASE,
     ),
     "cancel of a start that nobody knows": (
         {"action": "start", "abandoned": True}, (), 0, Answer(Outcome.REJECTED, "5"), Verdict.COMPLETE,
@@ -454,7 +456,7 @@ class TestTransient:
         assert len(emulator.control.changes(subscription.subscriber_id)) == 1
 
     def test_for_a_day_needs_a_person_who_can_try_again(self, subscription, cast, drain, emulator, settings):
-        settings.VENDOR_RETRY_LIMIT = 0.2
+        settings.VENDOR_RETRY_LIMIT, settings.VENDOR_RETRY_DELAYS = 0.2, [0.1, 0.1, 0.1]
         emulator.control.add_fault("http-429", count=1000, retry_after=0)
         order = place(subscription, cast.manager)
         drain()

@@ -11,7 +11,7 @@ from django.forms.models import model_to_dict
 from subscriptions import actions, clock, lifecycle
 from subscriptions.actions import BSS, STOREFRONT, NotAllowed
 from subscriptions.lifecycle import Wish
-from subscriptions.models import Event, Order, Subscription
+from subscriptions.models import Event, Order, Product, Subscription
 from tests.factories import MemberFactory, OrderFactory, SKUFactory, SubscriptionFactory, VendorCallFactory
 
 pytestmark = pytest.mark.django_db
@@ -261,3 +261,46 @@ def test_start_given_up_and_wanted_after_all_is_sent_under_a_new_transaction(cas
     assert (fresh(order).status, fresh(order.subscription).status) == ("completed", "active")
     [change] = emulator.control.changes(order.subscription.subscriber_id)
     assert change.transaction_id == f"{order.operation_id}-3"
+
+
+def test_sku_narrowed_under_a_running_order_needs_a_person_and_is_mended_by_one(subscription, cast, drain, emulator):
+    order = lifecycle.place(Wish(subscription.pk, "increase", {"Seats": 400}), actor=cast.owner, audience=STOREFRONT)
+    sku = subscription.sku
+    sku.seats_max = 100
+    sku.save()
+    drain()
+    assert (fresh(order).status, fresh(order).outcome_code) == ("needs_attention", "outside_range")
+    assert "400 seats" in fresh(order).outcome_message
+    assert fresh(subscription).seats == 25
+    sku.seats_max = 400
+    sku.save()
+    lifecycle.retry(order.pk, actor=cast.operator, audience=BSS, reason="widened")
+    drain()
+    assert (fresh(order).status, fresh(subscription).seats) == ("completed", 400)
+    assert len(emulator.control.changes(subscription.subscriber_id)) == 1
+
+
+def test_code_is_not_mailed_to_somebody_who_was_switched_off(subscription, cast, drain, mailoutbox):
+    member = cast.owner.memberships.get()
+    lifecycle.mail_code(subscription, member, actor=cast.operator, audience=BSS)
+    cast.owner.is_active = False
+    cast.owner.save()
+    drain()
+    assert mailoutbox == []
+    member.refresh_from_db()
+    with pytest.raises(NotAllowed, match="may not see"):
+        lifecycle.mail_code(subscription, member, actor=cast.operator, audience=BSS)
+
+
+def test_product_name_with_a_line_break_does_not_break_the_mail(subscription, cast, drain, mailoutbox):
+    Product.objects.filter(pk=subscription.sku.product_id).update(name="Endpoint\nSecurity")
+    lifecycle.mail_code(subscription, cast.owner.memberships.get(), actor=cast.operator, audience=BSS)
+    drain()
+    assert mailoutbox[0].subject == f"Activation code for Endpoint Security ({subscription.number})"
+
+
+def test_order_that_cannot_be_said_to_the_vendor_needs_attention(subscription, cast, drain, settings):
+    order = lifecycle.place(Wish(subscription.pk, "increase", {"Seats": 30}), actor=cast.owner, audience=STOREFRONT)
+    Product.objects.filter(pk=subscription.sku.product_id).update(vendor="somebody else")
+    drain()
+    assert (fresh(order).status, fresh(order).outcome_code) == ("needs_attention", "unsendable")

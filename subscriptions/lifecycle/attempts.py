@@ -153,7 +153,7 @@ def apply_many(results: Sequence[Result]) -> list[bool]:
             order, subscription = orders[result.order_id], subscriptions[result.subscription_id]
             call = calls.get(result.call_id)
             if call is not None:
-                _finish(call, result, at)
+                rows.finish(call, result.answer, at, result.evidence)
             if call is None or order.status != OrderStatus.IN_PROGRESS or _overtaken(call, order, newest):
                 applied.append(False)
                 continue
@@ -179,14 +179,6 @@ def _overtaken(call: VendorCall, order: Order, newest: dict[int, int]) -> bool:
     return newest.get(order.pk, 0) > call.pk or (order.retried_at is not None and call.started_at < order.retried_at)
 
 
-def _finish(call: VendorCall, result: Result, at: datetime) -> None:
-    answer = result.answer
-    call.finished_at = at
-    call.outcome, call.code, call.message = str(answer.outcome), answer.code[:64], answer.message
-    call.answered, call.evidence = answer.answered, result.evidence
-    call.http_status, call.latency_ms = answer.http_status, answer.latency_ms
-
-
 def _move(order: Order, subscription: Subscription, result: Result, at: datetime) -> str:
     """Make the transition in memory; returns the event's word, empty when nothing worth telling happened."""
     open_question = result.verdict == Verdict.AGAIN
@@ -198,6 +190,9 @@ def _move(order: Order, subscription: Subscription, result: Result, at: datetime
     match result.verdict:
         case Verdict.COMPLETE if order.abandoned:
             return fail_in_memory(order, subscription, at)
+        case Verdict.COMPLETE if reason := _outside_range(order, subscription):
+            _hold(order, "outside_range", reason)
+            return "held"
         case Verdict.COMPLETE:
             order.complete()
             order.finished_at, order.outcome_code, order.outcome_message = at, "", ""
@@ -212,6 +207,18 @@ def _move(order: Order, subscription: Subscription, result: Result, at: datetime
             order.release()
             return "released"
     return ""
+
+
+def _outside_range(order: Order, subscription: Subscription) -> str:
+    """Why seats that the vendor has confirmed cannot be written: the SKU was narrowed while the order was under way."""
+    least, most = subscription.sku.seats_min, subscription.sku.seats_max
+    seats = order.after.get("Seats")
+    if seats is None or order.action == actions.PUSH_OURS.stem or least <= seats <= most:
+        return ""
+    return (
+        f"The licence service has {actions.seats_words(seats)} now, and the SKU's range, {least:,} to {most:,}, no "
+        "longer holds them. Widen the range and Retry, or Give up and settle the difference from Get details."
+    )
 
 
 def fail_in_memory(order: Order, subscription: Subscription, at: datetime) -> str:

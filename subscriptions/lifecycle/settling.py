@@ -10,6 +10,7 @@ from subscriptions.actions import Action
 from subscriptions.lifecycle import rows
 from subscriptions.lifecycle.attempts import fail_in_memory
 from subscriptions.models import Order, OrderStatus, Subscription, User
+from subscriptions.vendors.port import Outcome
 
 
 def retry(order_id: int, *, actor: User | None, audience: str, reason: str) -> Order:
@@ -64,9 +65,11 @@ def _retry(order: Order, subscription: Subscription, at: datetime) -> bool:
     if order.status == OrderStatus.FAILED:
         subscription.retry()
     last = order.vendor_calls.filter(purpose="write").order_by("-pk").first()
-    answered = last is not None and last.outcome in ("rejected", "already_done", "done", "unsupported")
+    # A new generation names a new instant, too: the vendor finds old ones too old. The same one is kept only while
+    # the vendor may have had it, so that it would know a repetition.
+    settled = last is not None and last.outcome not in ("", Outcome.UNKNOWN)
     # A start that was given up and is wanted after all says something else than the cancel before it.
-    if answered or order.abandoned:
+    if settled or order.abandoned:
         order.generation += 1
     order.retry()
     order.retried_at = order.next_attempt_at = at
