@@ -16,7 +16,8 @@ log = structlog.get_logger(__name__)
 @app.task(
     name="subscriptions.mail_code",
     queue="mail",
-    retry=RetryStrategy(max_attempts=10, exponential_wait=5),
+    # The last try comes about six hours after the first: a code that is mailed later surprises more than it helps.
+    retry=RetryStrategy(max_attempts=8, exponential_wait=4),
 )
 def mail_code(subscription_id: int, member_id: int) -> None:
     """Send the activation code to a member, in the body only; nothing is sent when they may not see it any more."""
@@ -26,6 +27,7 @@ def mail_code(subscription_id: int, member_id: int) -> None:
     if (
         code is None
         or member is None
+        or not member.user.is_active
         or actions.CODE.why_not(actions.situation(subscription, actor=member.user, audience=actions.STOREFRONT))
     ):
         log.warning("code not mailed: the member may not see it now", subscription_id=subscription_id)
@@ -37,7 +39,8 @@ def mail_code(subscription_id: int, member_id: int) -> None:
         "base_url": settings.BASE_URL,
     }
     mail = EmailMultiAlternatives(
-        f"Activation code for {subscription.sku.product.name} ({subscription.number})",
+        # A subject is one line, whatever the product is called.
+        " ".join(f"Activation code for {subscription.sku.product.name} ({subscription.number})".split()),
         render_to_string("email/activation_code.txt", about),
         to=[member.user.email],
     )

@@ -224,6 +224,16 @@ def test_older_key_still_decrypts_after_rotation(settings):
     assert Subscription.objects.get(pk=row.pk).activation_code.reveal() == "AAAAA-BBBBB-CCCCC-DDDDD"
 
 
+@pytest.mark.parametrize("change", ["new secret key", "explicit key"])
+def test_codes_stay_readable_when_the_secret_key_was_the_key(change, settings):
+    row = SubscriptionFactory(activation_code=Secret("AAAAA-BBBBB-CCCCC-DDDDD"))
+    if change == "explicit key":
+        settings.ENCRYPTION_KEYS = ["c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LTAwMDE="]
+    else:
+        settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another secret key"
+    assert Subscription.objects.get(pk=row.pk).activation_code.reveal() == "AAAAA-BBBBB-CCCCC-DDDDD"
+
+
 def test_subscriber_id_is_ours_and_unique():
     rows = [SubscriptionFactory() for _ in range(3)]
     assert len({row.subscriber_id for row in rows}) == 3

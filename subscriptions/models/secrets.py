@@ -13,9 +13,16 @@ from subscriptions.vendors.port import Secret
 
 
 @lru_cache
-def _fernet(keys: tuple[str, ...], secret_key: str) -> MultiFernet:
-    derived = base64.urlsafe_b64encode(hashlib.sha256(b"activation codes:" + secret_key.encode()).digest())
-    return MultiFernet([Fernet(key) for key in keys or (derived.decode(),)])
+def _fernet(keys: tuple[str, ...], secret_keys: tuple[str, ...]) -> MultiFernet:
+    """The listed keys first; those derived from the secret keys, old ones too, go on to decrypt what they encrypted."""
+    derived = [
+        base64.urlsafe_b64encode(hashlib.sha256(b"activation codes:" + one.encode()).digest()) for one in secret_keys
+    ]
+    return MultiFernet([*map(Fernet, keys), *map(Fernet, derived)])
+
+
+def _keys() -> MultiFernet:
+    return _fernet(tuple(settings.ENCRYPTION_KEYS), (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS))
 
 
 if TYPE_CHECKING:
@@ -25,7 +32,9 @@ else:
 
 
 class EncryptedField(_Base):
-    """Holds a `Secret`, encrypted with the first of `ENCRYPTION_KEYS`; every listed key can decrypt.
+    """Holds a `Secret`, encrypted with the first of `ENCRYPTION_KEYS`, or with a key derived from `SECRET_KEY`.
+
+    Every listed key, and those derived from `SECRET_KEY` and its fallbacks, can decrypt.
 
     A value reads back as a `Secret`, whose repr and str are masked. Nothing can be looked up by it.
     """
@@ -34,7 +43,7 @@ class EncryptedField(_Base):
 
     def get_prep_value(self, value: Any) -> Any:
         if isinstance(value, Secret):
-            return _fernet(tuple(settings.ENCRYPTION_KEYS), settings.SECRET_KEY).encrypt(value.reveal().encode())
+            return _keys().encrypt(value.reveal().encode())
         if value is None:
             return None
         raise TypeError("An encrypted field takes a Secret, so that a plain text is never stored by accident.")
@@ -45,7 +54,7 @@ class EncryptedField(_Base):
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Secret | None:
         if value is None:
             return None
-        return Secret(_fernet(tuple(settings.ENCRYPTION_KEYS), settings.SECRET_KEY).decrypt(bytes(value)).decode())
+        return Secret(_keys().decrypt(bytes(value)).decode())
 
     def to_python(self, value: Any) -> Any:
         return value
