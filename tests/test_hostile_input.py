@@ -1,4 +1,4 @@
-"""What no browser sends by itself: NUL characters, which PostgreSQL refuses."""
+"""What no browser sends by itself: NUL characters, which PostgreSQL refuses, and numbers longer than any key."""
 
 import pytest
 from django.urls import reverse
@@ -9,6 +9,7 @@ from tests.factories import OrderFactory, SubscriptionFactory
 pytestmark = pytest.mark.django_db
 
 BSS = "/bss/subscriptions"
+LONG = "9" * 5000
 
 
 @pytest.fixture
@@ -58,3 +59,37 @@ def test_a_nul_in_a_form_of_a_customer_or_of_a_stranger_is_a_bad_request(cast, s
 
 def test_other_signs_are_taken_as_they_are(operator):
     assert operator.get(f"{BSS}/account/", {"q": "\x01\u2028é%00"}).status_code == 200
+
+
+@pytest.mark.parametrize("model", ["order", "subscription", "account", "user", "event", "sku"])
+def test_a_number_longer_than_any_key_names_nothing(model, operator):
+    for text in (LONG, "9" * 30):
+        answer = operator.get(f"{BSS}/{model}/{text}/change/")
+        assert answer.status_code in (302, 404)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"{BSS}/order/{'9' * 30}/retry/",
+        f"{BSS}/order/{LONG}/retry/",
+        f"{BSS}/subscription/{'9' * 30}/code/",
+        f"{BSS}/account/{'9' * 30}/start/",
+        f"/subscriptions/{'9' * 30}/",
+        f"/orders/{LONG}/",
+    ],
+)
+def test_the_pages_of_an_action_say_404_for_it_too(address, operator):
+    # What is no number at all is looked up under the address of a page that has moved.
+    assert operator.get(address, follow=True).status_code == 404
+
+
+@pytest.mark.parametrize("query", [{"q": LONG}, {"p": LONG}, {"q": f"SUB-{LONG}"}, {"account__id__exact": LONG}])
+def test_a_list_asked_for_a_number_longer_than_any_key(query, operator):
+    assert operator.get(f"{BSS}/subscription/", query).status_code in (200, 302)
+
+
+@pytest.mark.parametrize("address", ["/subscriptions/?after=", "/orders/?after=", "/orders/?subscription="])
+def test_the_lists_of_customers_asked_for_one(address, cast, signed_in):
+    for text in (LONG, "9" * 30):
+        assert signed_in(cast.owner).get(address + text).status_code == 200

@@ -10,6 +10,11 @@ from django.shortcuts import redirect
 from django.utils.text import capfirst
 
 
+def key(text: str) -> int:
+    """The key that an address names; 0, which no row has, for what cannot be one."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
 class KeyedChangeList(ChangeList):
     """Pages by key, newest first: `p` is the last key of the page before. Nothing is counted, nothing is re-sorted."""
 
@@ -26,9 +31,8 @@ class KeyedChangeList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         rows = self.queryset
-        key = request.GET.get(PAGE_VAR, "")
-        if key.isascii() and key.isdigit() and len(key) < 19:
-            rows = rows.filter(pk__lt=int(key))
+        if last := key(request.GET.get(PAGE_VAR, "")):
+            rows = rows.filter(pk__lt=last)
             self.first_url = self.get_query_string(remove=[PAGE_VAR])
         found = list(rows[: self.list_per_page + 1])
         self.result_list = found[: self.list_per_page]

@@ -18,7 +18,7 @@ from subscriptions.actions import NotAllowed, Situation
 from subscriptions.admin import search, shortcut, words
 from subscriptions.admin.flow import ActionView, action_urls
 from subscriptions.admin.forms import ReasonForm
-from subscriptions.admin.lists import ReadOnlyAdmin
+from subscriptions.admin.lists import ReadOnlyAdmin, key
 from subscriptions.admin.shortcut import Link, order_url
 from subscriptions.models import OPEN_ORDER, Order, OrderStatus, Purpose, Subscription, VendorCall
 
@@ -101,8 +101,7 @@ class OrderAdmin(ReadOnlyAdmin):
         """The page of one order, which is also the result page of every action."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        key = int(object_id) if object_id.isascii() and object_id.isdigit() else 0
-        order, about = find_order(request, key)
+        order, about = find_order(request, key(object_id))
         calls = list(order.vendor_calls.order_by("pk"))
         context = shortcut.frame(
             request,

@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 from subscriptions import reconciliation
 from subscriptions.admin import changes, codes, details, search, shortcut, start, words
 from subscriptions.admin.flow import action_urls
-from subscriptions.admin.lists import ReadOnlyAdmin
+from subscriptions.admin.lists import ReadOnlyAdmin, key
 from subscriptions.models import OPEN_ORDER, Event, Order, Subscription
 
 ORDERS_SHOWN, EVENTS_SHOWN, CALLS_SHOWN = 10, 20, 10
@@ -103,8 +103,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         """The page of one subscription; there is nothing to save, so POST is not offered."""
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
-        key = int(object_id) if object_id.isascii() and object_id.isdigit() else 0
-        subscription = shortcut.find_subscription(request, key)
+        subscription = shortcut.find_subscription(request, key(object_id))
         orders = list(_orders(subscription))
         about = shortcut.situation_from(subscription, orders, request.user)
         events = subscription.events.select_related("actor", "order")[:EVENTS_SHOWN]
