@@ -1,8 +1,12 @@
 """Accounts, their members, and people: who may be changed by whom."""
 
+import re
+
 import pytest
 from allauth.account.models import EmailAddress
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
+from django.core import mail
 from django.urls import reverse
 
 from subscriptions.models import Account, User
@@ -94,13 +98,59 @@ def person(user, **more):
     return {**given, **more}
 
 
-def test_a_new_person(operator):
-    given = {"email": "New@Acme.example", "name": "Nela New", "usable_password": "true"}
-    operator.post(url("user", "add"), {**given, "password1": PASSWORD, "password2": PASSWORD})
+def test_a_new_person_is_invited_and_nobody_else_knows_the_password(operator, client):
+    given = {"email": "New@Acme.example", "name": "Nela New"}
+    forged = {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
+    page = operator.post(url("user", "add"), {**given, **forged}, follow=True).content.decode()
     user = User.objects.get(name="Nela New")
     assert user.email == "new@acme.example"
-    assert user.check_password(PASSWORD)
+    assert not user.has_usable_password()
     assert not user.is_staff
+    assert f'action="{url("user", "password_link", user.pk)}"' in page
+    told = operator.post(url("user", "password_link", user.pk), follow=True).content.decode()
+    assert "A link to set a password is on its way to new@acme.example." in told
+    [message] = mail.outbox
+    assert message.to == ["new@acme.example"]
+    assert message.subject == "Seatdesk: Choose your password"
+    assert "You can sign in to Seatdesk" in message.body
+    [path] = re.findall(r"https?://[^/]+(/account/password/reset/key/\S+)", message.body)
+    assert path not in told
+    form = client.get(path, follow=True)
+    client.post(form.redirect_chain[-1][0], {"password1": PASSWORD, "password2": PASSWORD})
+    assert client.login(email=user.email, password=PASSWORD)
+
+
+def test_who_may_not_sign_in_gets_no_link(operator, cast):
+    person = UserFactory(is_active=False)
+    assert "Send a link" not in operator.get(url("user", "change", person.pk)).content.decode()
+    told = operator.post(url("user", "password_link", person.pk), follow=True).content.decode()
+    assert "is not active" in told
+    assert not mail.outbox
+
+
+def test_a_link_to_set_a_password_is_sent_by_who_may_change_the_person(operator, cast, signed_in):
+    address = url("user", "password_link", cast.owner.pk)
+    assert operator.get(address).status_code == 405
+    assert signed_in(cast.support).post(address).status_code == 403
+    assert signed_in(cast.owner).post(address).status_code == 302
+    assert operator.post(url("user", "password_link", cast.auditor.pk)).status_code == 403
+    assert operator.post(url("user", "password_link", 10**9)).status_code == 404
+    assert not mail.outbox
+    operator.post(address)
+    assert [one.subject for one in mail.outbox] == ["Seatdesk: Reset your password"]
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.object_id) == (cast.operator, str(cast.owner.pk))
+    assert "link to set a password" in entry.get_change_message()
+
+
+def test_a_mail_server_that_is_away_is_said(operator, cast, monkeypatch):
+    def away(*arguments, **more):
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("django.core.mail.backends.locmem.EmailBackend.send_messages", away)
+    told = operator.post(url("user", "password_link", cast.owner.pk), follow=True).content.decode()
+    assert "The mail could not be sent. Try again later." in told
+    assert not LogEntry.objects.exists()
 
 
 def test_operators_cannot_make_staff(operator, cast):
@@ -134,18 +184,31 @@ def test_an_administrator_makes_staff(administrator, cast):
     assert user.groups.get() == group
 
 
-def test_a_password_is_set_on_its_own_page(operator, cast):
+def test_only_an_administrator_sets_a_password(operator, administrator, cast):
+    """Operators could else sign in as any customer."""
     address = reverse("admin:auth_user_password_change", args=[cast.owner.pk])
-    assert operator.get(address).status_code == 200
     new = {"password1": PASSWORD, "password2": PASSWORD, "usable_password": "true", "set-password": "1"}
-    assert operator.post(address, new).status_code == 302
+    assert operator.get(address).status_code == 403
+    assert operator.post(address, new).status_code == 403
+    page = operator.get(url("user", "change", cast.owner.pk)).content.decode()
+    assert "/password/" not in page
+    assert "id_password" not in page
+    assert administrator.get(address).status_code == 200
+    assert administrator.post(address, new).status_code == 302
     assert User.objects.get(pk=cast.owner.pk).check_password(PASSWORD)
+    assert "/password/" in administrator.get(url("user", "change", cast.owner.pk)).content.decode()
 
 
-def test_a_former_address_does_not_sign_in_any_more(operator, cast):
-    EmailAddress.objects.create(user=cast.owner, email=cast.owner.email, primary=True, verified=True)
-    operator.post(url("user", "change", cast.owner.pk), person(cast.owner, email="Ana@New.example"))
+def test_only_an_administrator_changes_an_address(operator, administrator, cast):
+    """Whoever holds the mailbox can set the password."""
+    former = cast.owner.email
+    EmailAddress.objects.create(user=cast.owner, email=former, primary=True, verified=True)
+    operator.post(url("user", "change", cast.owner.pk), person(cast.owner, email="x@x.example", name="Ana Nova"))
+    user = User.objects.get(pk=cast.owner.pk)
+    assert (user.email, user.name) == (former, "Ana Nova")
+    administrator.post(url("user", "change", cast.owner.pk), person(cast.owner, email="Ana@New.example"))
     assert User.objects.get(pk=cast.owner.pk).email == "ana@new.example"
+    # The former address does not sign in any more.
     assert not EmailAddress.objects.filter(user=cast.owner).exists()
 
 

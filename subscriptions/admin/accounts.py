@@ -5,16 +5,19 @@ from typing import Any
 
 from allauth.account.models import EmailAddress
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
-from django.core.exceptions import ValidationError
+from django.contrib.auth.forms import UserChangeForm
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Model
-from django.http import HttpRequest
-from django.urls import URLPattern, reverse
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 
+from portal.sign_in_forms import ResetPasswordForm
 from subscriptions.admin.flow import action_urls
 from subscriptions.admin.lists import KeyedAdmin
 from subscriptions.admin.start import StartView
@@ -79,15 +82,16 @@ class AccountAdmin(KeyedAdmin):
         return format_html('<a href="{}?account__id__exact={}">See its subscriptions</a>', address, row.pk)
 
 
-class NewPersonForm(AdminUserCreationForm):
+class NewPersonForm(forms.ModelForm):
+    """A person without a password: they choose it themselves, by a link."""
+
     class Meta:
         model = User
         fields = ("email", "name")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        usable = self.fields["usable_password"]
-        usable.help_text = "Disabled: nobody can sign in as this person until a password is set here."
+    def save(self, commit: bool = True) -> Any:
+        self.instance.set_unusable_password()
+        return super().save(commit)
 
 
 class PersonForm(UserChangeForm):
@@ -102,7 +106,8 @@ class UserAdmin(KeyedAdmin, DjangoUserAdmin):
 
     form = PersonForm
     add_form = NewPersonForm
-    add_form_template = "admin/subscriptions/user/add_form.html"
+    add_form_template = None
+    change_form_template = "admin/subscriptions/user/change_form.html"
     list_display = ("name", "email", "is_active", "is_staff")
     list_display_links = ("name",)
     list_filter = ("is_staff", "is_active")
@@ -111,20 +116,62 @@ class UserAdmin(KeyedAdmin, DjangoUserAdmin):
     ordering = ("-pk",)
     filter_horizontal = ()
     readonly_fields = ("last_login", "date_joined")
-    add_fieldsets = ((None, {"fields": ("email", "name", "usable_password", "password1", "password2")}),)
+    add_fieldsets = ((None, {"fields": ("email", "name")}),)
     fieldsets = (
         (None, {"fields": ("email", "name", "password", "is_active")}),
         ("BSS", {"fields": ("is_staff", "is_superuser", "groups")}),
         ("Dates", {"fields": ("last_login", "date_joined")}),
     )
 
+    def get_urls(self) -> list[URLPattern]:
+        link = self.admin_site.admin_view(require_POST(self.send_password_link))
+        own = path("<int:pk>/password-link/", link, name="subscriptions_user_password_link")
+        return [own, *super().get_urls()]
+
+    # Whoever sets somebody's password, or holds the mailbox of their address, can act as them.
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        shown = super().get_fieldsets(request, obj)
+        if obj is None or request.user.is_superuser:
+            return shown
+        return [
+            (name, {**given, "fields": [one for one in given["fields"] if one != "password"]}) for name, given in shown
+        ]
+
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
         if request.user.is_superuser:
             return self.readonly_fields
-        return (*self.readonly_fields, "is_staff", "is_superuser", "groups")
+        # The address of a new person is asked for: it is nobody's yet.
+        address = ("email",) if obj else ()
+        return (*self.readonly_fields, *address, "is_staff", "is_superuser", "groups")
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        if not request.user.is_superuser:
+            raise PermissionDenied("Only administrators set passwords. Send the person a link instead.")
+        return super().user_change_password(request, id, form_url)
+
+    def send_password_link(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Mail the person a link with which they choose their password, as if they had asked for it themselves."""
+        person = get_object_or_404(User, pk=pk)
+        if not self.has_change_permission(request, person):
+            raise PermissionDenied
+        form = ResetPasswordForm({"email": person.email})
+        if not person.is_active:
+            messages.error(request, f"{person} is not active: switch that on first.")
+        elif not form.is_valid():
+            messages.error(request, f"{person.email} is no address that can get mail.")
+        else:
+            try:
+                form.save(request)
+            except OSError:
+                messages.error(request, "The mail could not be sent. Try again later.")
+            else:
+                self.log_change(request, person, "Sent a link to set a password.")
+                messages.success(request, f"A link to set a password is on its way to {person.email}.")
+        return redirect("admin:subscriptions_user_change", pk)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # Whoever could change a colleague's address or password could sign in as that colleague.
+        # A colleague's name and whether they may sign in are not other staff's business either.
         if obj is not None and (obj.is_staff or obj.is_superuser) and not request.user.is_superuser:
             return False
         return super().has_change_permission(request, obj)
