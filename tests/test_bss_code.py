@@ -1,12 +1,15 @@
 """The activation code in BSS: masked until asked for; each way is a POST with an event and its person."""
 
+import time
+from urllib.parse import unquote
+
 import pytest
 from django.core import mail
 from django.urls import reverse
 
 from subscriptions import actions
 from subscriptions.models import Event
-from tests.factories import SubscriptionFactory
+from tests.factories import PASSWORD, SubscriptionFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -117,3 +120,28 @@ def test_not_ready(status, operator, cast):
 def test_staff_see_what_customers_do_not(status, operator, cast):
     subscription = SubscriptionFactory(account=cast.acme, status=status)
     assert CODE in operator.post(url(subscription, "show")).content.decode()
+
+
+def test_an_old_sign_in_must_be_confirmed_first(ours, cast, signed_in):
+    cast.operator.set_password(PASSWORD)
+    cast.operator.save()
+    operator = signed_in(cast.operator)
+    session = operator.session
+    session["account_authentication_methods"] = [{"method": "password", "at": time.time() - 15 * 60 - 1}]
+    session.save()
+    member = cast.acme.members.get(user=cast.manager)
+    for answer in (operator.get(url(ours)), *(operator.post(url(ours, way), {"member": member.pk}) for way in WAYS)):
+        assert unquote(answer["Location"]) == f"/account/reauthenticate/?next={url(ours)}"
+        assert "no-store" in answer["Cache-Control"]
+    assert not Event.objects.exists()
+    back = operator.post(answer["Location"], {"password": PASSWORD, "next": url(ours)})
+    assert back["Location"] == url(ours)
+    assert CODE in operator.post(url(ours, "show")).content.decode()
+
+
+def test_who_may_not_see_it_is_not_asked_to_confirm(ours, cast, signed_in):
+    support = signed_in(cast.support)
+    session = support.session
+    session["account_authentication_methods"] = [{"method": "password", "at": 1.0}]
+    session.save()
+    assert support.get(url(ours)).status_code == 403

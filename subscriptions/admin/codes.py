@@ -13,6 +13,7 @@ from django.urls import URLPattern, path
 from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_POST, require_safe
 
+from portal.sign_in import confirm_first
 from subscriptions import actions, lifecycle
 from subscriptions.actions import NotAllowed, Situation
 from subscriptions.admin import shortcut
@@ -82,7 +83,10 @@ CodeView = Callable[[HttpRequest, Situation], HttpResponse]
 
 
 def _about_code(view: CodeView) -> Callable[[HttpRequest, int], HttpResponse]:
-    """Fetch the subscription and refuse; what comes out is never kept by a browser or a proxy."""
+    """Fetch the subscription, refuse, and ask after an old sign-in who it is.
+
+    What comes out is never kept by a browser or a proxy.
+    """
 
     @wraps(view)
     def inner(request: HttpRequest, pk: int) -> HttpResponse:
@@ -90,8 +94,13 @@ def _about_code(view: CodeView) -> Callable[[HttpRequest, int], HttpResponse]:
         user: Any = request.user
         about = actions.situation(subscription, actor=user, audience=actions.BSS)
         refusal = why_hidden(about)
+        page = shortcut.subscription_url(pk, "code")
         try:
-            response = _page(request, about, refusal=refusal) if refusal else view(request, about)
+            if refusal:
+                response = _page(request, about, refusal=refusal)
+            else:
+                # Already before the masked code, so that nobody is asked between filling in a form and sending it.
+                response = confirm_first(request, page) or view(request, about)
         except NotAllowed as changed_meanwhile:
             response = _page(request, about, refusal=changed_meanwhile)
         response["Cache-Control"] = "no-store"

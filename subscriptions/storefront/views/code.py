@@ -1,20 +1,15 @@
 """Get activation code: masked until asked for; each look is a POST and an event."""
 
-import time
-
 import segno
-from allauth.account.authentication import get_authentication_records
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
-from django.utils.http import urlencode
 from django.utils.safestring import mark_safe
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods
 
+from portal.sign_in import confirm_first
 from subscriptions import actions, lifecycle
 from subscriptions.actions import CODE, STOREFRONT, NotAllowed, Situation
 from subscriptions.models import Member, Role, Subscription
@@ -30,19 +25,7 @@ def code(request: SignedIn, pk: int) -> HttpResponse:
     about = actions.situation(subscription, actor=request.user, audience=STOREFRONT)
     if refusal := CODE.why_not(about):
         return refused(request, subscription, CODE, refusal)
-    if not signed_in_recently(request):
-        # A POST is not repeated afterwards: the person asks for the code again on the page they come back to.
-        return redirect(f"{reverse('account_reauthenticate')}?{urlencode({'next': request.path})}")
-    return _answer(request, subscription)
-
-
-def signed_in_recently(request: SignedIn) -> bool:
-    """Whether the person proved who they are within ACCOUNT_REAUTHENTICATION_TIMEOUT, by signing in or once more.
-
-    allauth's own decorator counts only the latter, and so would ask again right after a sign-in.
-    """
-    records = get_authentication_records(request, request.user)
-    return bool(records) and time.time() - records[-1]["at"] < settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
+    return confirm_first(request, request.path) or _answer(request, subscription)
 
 
 def _answer(request: SignedIn, subscription: Subscription) -> HttpResponse:
