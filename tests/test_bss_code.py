@@ -145,3 +145,12 @@ def test_who_may_not_see_it_is_not_asked_to_confirm(ours, cast, signed_in):
     session["account_authentication_methods"] = [{"method": "password", "at": 1.0}]
     session.save()
     assert support.get(url(ours)).status_code == 403
+
+
+def test_mail_goes_to_active_people_only(operator, ours, cast):
+    gone = cast.acme.members.get(user=cast.manager)
+    cast.manager.is_active = False
+    cast.manager.save()
+    assert cast.manager.email not in operator.get(url(ours)).content.decode()
+    assert operator.post(url(ours, "mail"), {"member": gone.pk}).status_code == 422
+    assert not Event.objects.exists()

@@ -35,7 +35,8 @@ class MailForm(forms.Form):
     def __init__(self, *args: Any, subscription: Subscription, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         member: Any = self.fields["member"]
-        member.queryset = subscription.account.members.select_related("user").order_by("user__name")
+        active = subscription.account.members.filter(user__is_active=True)
+        member.queryset = active.select_related("user").order_by("user__name")
 
 
 def why_hidden(about: Situation) -> NotAllowed | None:
