@@ -143,6 +143,8 @@ def _status(action: "Action", about: Situation) -> NotAllowed | None:
             return NotAllowed("failed", "The licence service refused to start this subscription.")
         case S.SUSPENDED if about.audience == STOREFRONT:
             return NotAllowed("suspended", "This subscription is suspended. Your distributor can activate it again.")
+        case S.SUSPENDED if action.stem == "suspend":
+            return NotAllowed("suspended", "Suspended already.")
         case S.SUSPENDED:
             return NotAllowed("suspended", "Suspended. Activate it first.")
         case S.CANCELLED:

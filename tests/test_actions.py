@@ -127,6 +127,12 @@ def test_open_order_stands_in_the_way(status, cast):
     assert refusal(actions.CODE, order.subscription, cast.owner, STOREFRONT) is None
 
 
+def test_suspend_does_not_send_to_activate(cast):
+    subscription = SubscriptionFactory(account=cast.acme, status="suspended")
+    assert sentence(actions.SUSPEND, subscription, cast.operator, BSS) == "Suspended already."
+    assert sentence(actions.INCREASE, subscription, cast.operator, BSS) == "Suspended. Activate it first."
+
+
 def test_times_are_the_accounts_for_customers_and_utc_for_staff(cast):
     cast.acme.time_zone = "Asia/Tokyo"
     cast.acme.save()
