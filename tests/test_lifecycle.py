@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.forms.models import model_to_dict
 
-from subscriptions import actions, clock, lifecycle
+from subscriptions import actions, clock, fulfilment, lifecycle
 from subscriptions.actions import BSS, STOREFRONT, NotAllowed
 from subscriptions.lifecycle import Wish
 from subscriptions.models import Event, Order, Product, Subscription
@@ -304,3 +304,16 @@ def test_order_that_cannot_be_said_to_the_vendor_needs_attention(subscription, c
     Product.objects.filter(pk=subscription.sku.product_id).update(vendor="somebody else")
     drain()
     assert (fresh(order).status, fresh(order).outcome_code) == ("needs_attention", "unsendable")
+
+
+def test_retry_after_a_change_by_others_is_sent_anew(subscription, cast, drain, emulator):
+    emulator.control.add_fault("applied-closed", kinds=["Activate"])
+    order = lifecycle.place(Wish(subscription.pk, "increase", {"Seats": 30}), actor=cast.owner, audience=STOREFRONT)
+    fulfilment.fulfil(order.pk)
+    emulator.control.set_seats(subscription.subscriber_id, 58)
+    drain()
+    assert (fresh(order).status, fresh(order).outcome_code) == ("needs_attention", "neither")
+    lifecycle.retry(order.pk, actor=cast.operator, audience=BSS, reason="ours is right")
+    drain()
+    assert fresh(order).status == "completed"
+    assert emulator.control.subscriber(subscription.subscriber_id).seats == 30

@@ -9,7 +9,7 @@ from subscriptions import actions, clock
 from subscriptions.actions import Action
 from subscriptions.lifecycle import rows
 from subscriptions.lifecycle.attempts import fail_in_memory
-from subscriptions.models import Order, OrderStatus, Subscription, User
+from subscriptions.models import Order, OrderStatus, Purpose, Subscription, User
 from subscriptions.vendors.port import Outcome
 
 
@@ -64,12 +64,15 @@ def _settle_order(
 def _retry(order: Order, subscription: Subscription, at: datetime) -> bool:
     if order.status == OrderStatus.FAILED:
         subscription.retry()
-    last = order.vendor_calls.filter(purpose="write").order_by("-pk").first()
+    last = order.vendor_calls.filter(purpose=Purpose.WRITE).order_by("-pk").first()
+    read = order.vendor_calls.filter(purpose=Purpose.SETTLE).exclude(evidence="").order_by("-pk").first()
     # A new generation names a new instant, too: the vendor finds old ones too old. The same one is kept only while
     # the vendor may have had it, so that it would know a repetition.
     settled = last is not None and last.outcome not in ("", Outcome.UNKNOWN)
+    # A record that is neither what was ordered nor what was before was changed by others: the repetition is meant.
+    overtaken = read is not None and read.evidence == actions.NEITHER
     # A start that was given up and is wanted after all says something else than the cancel before it.
-    if settled or order.abandoned:
+    if settled or overtaken or order.abandoned:
         order.generation += 1
     order.retry()
     order.retried_at = order.next_attempt_at = at
