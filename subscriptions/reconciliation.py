@@ -85,7 +85,7 @@ def read_now(subscription: Subscription, *, actor: User | None, audience: str) -
 
 
 def last_known(subscription: Subscription, open_order: Order | None = None) -> Reading | None:
-    """The vendor's last answer beside our record as it is now, without asking; None when it was never asked."""
+    """The vendor's last answer beside our record, without asking; None when it was not asked since our last change."""
     if subscription.vendor_record is None:
         return None
     lines = compare(subscription, subscription.vendor_record)

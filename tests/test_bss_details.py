@@ -46,7 +46,7 @@ def answers(**more):
 def test_get_asks_nobody(operator, subscription):
     page = operator.get(details(subscription))
     assert page.status_code == 200
-    assert "never asked" in page.content.decode()
+    assert "not asked" in page.content.decode()
     assert not VendorCall.objects.exists()
     assert not Event.objects.exists()
 

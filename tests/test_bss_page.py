@@ -93,7 +93,7 @@ def test_the_open_order_is_known_whatever_came_after(operator, stock):
 
 def test_same_differs_or_never_asked(operator, cast):
     never = SubscriptionFactory(account=cast.acme)
-    assert "Vendor: never asked" in text(operator.get(url(never)))
+    assert "Vendor: not asked" in text(operator.get(url(never)))
     at = clock.now() - timedelta(hours=2)
     same = SubscriptionFactory(account=cast.acme)
     same = SubscriptionFactory(account=cast.acme, sku=same.sku, vendor_record=record(same), vendor_read_at=at)

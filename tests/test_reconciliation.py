@@ -252,3 +252,15 @@ def test_nothing_is_taken_before_the_start(status, cast, emulator):
     subscription = SubscriptionFactory(account=cast.acme, status=status)
     emulator.control.put_subscriber(subscription.subscriber_id, product=subscription.sku.vendor_product_id, seats=30)
     assert {line.take is None for line in read(subscription, cast.operator).lines} == {True}
+
+
+def test_an_answer_from_before_a_change_is_no_drift_after_it(subscription, cast, drain):
+    read(subscription, cast.support)
+    order = lifecycle.place(Wish(subscription.pk, "increase", {"Seats": 30}), actor=cast.owner, audience=STOREFRONT)
+    assert reconciliation.last_known(fresh(subscription), order) is not None
+    before = fresh(subscription)
+    drain()
+    assert reconciliation.last_known(fresh(subscription)) is None
+    # Nor is an answer kept that was asked for before the change and came after it.
+    lifecycle.note_details(before, {"status": "Started", "seats": 25, "product": "x"}, actor=cast.support, audience=BSS)
+    assert reconciliation.last_known(fresh(subscription)) is None

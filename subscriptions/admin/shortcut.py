@@ -94,10 +94,10 @@ class Vendor:
 
 
 def vendor_words(subscription: Subscription, open_order: Order | None) -> Vendor:
-    """`same`, `differs` or `never asked`, from the answer that is kept; asks nobody."""
+    """`same`, `differs` or `not asked`, from the answer that is kept; asks nobody."""
     reading = reconciliation.last_known(subscription, open_order)
     if reading is None:
-        return Vendor("placed", "Never asked")
+        return Vendor("placed", "Not asked")
     if reading.drift:
         return Vendor("needs_attention", "Differs", reading.read_at)
     if any(line.differs for line in reading.lines):

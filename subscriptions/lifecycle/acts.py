@@ -50,11 +50,15 @@ def _code_for(subscription: Subscription, *, actor: User, audience: str) -> Secr
 def note_details(
     subscription: Subscription, record: dict[str, Any] | None, *, actor: User | None, audience: str
 ) -> None:
-    """Keep the vendor's answer to Get details beside our record, with the event of asking; `record` None: no answer."""
+    """Keep the vendor's answer to Get details beside our record, with the event of asking; `record` None: no answer.
+
+    An answer that was overtaken by a change of ours since `subscription` was loaded is not kept.
+    """
     at = clock.now()
     with transaction.atomic(durable=True):
         if record is not None:
-            Subscription.objects.filter(pk=subscription.pk).update(vendor_record=record, vendor_read_at=at)
+            unchanged = Subscription.objects.filter(pk=subscription.pk, version=subscription.version)
+            unchanged.update(vendor_record=record, vendor_read_at=at)
         rows.event(
             subscription, "details.read" if record is not None else "details.unanswered", at,
             actor=actor, audience=audience,

@@ -167,6 +167,7 @@ def apply_many(results: Sequence[Result]) -> list[bool]:
                 changed[subscription.pk] = subscription
         rows.update(calls.values(), rows.CALL_FIELDS)
         rows.update(changed.values(), rows.SUBSCRIPTION_FIELDS)
+        rows.forget_readings(changed.values())
         rows.update(moved, rows.ORDER_FIELDS)
         Event.objects.bulk_create(events)
         for order in moved:

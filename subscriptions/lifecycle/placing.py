@@ -150,6 +150,7 @@ def _new_order(
 
 def _write_placed(placed: list[tuple[Order, Subscription, Action]], at: datetime) -> None:
     owed: list[Order] = []
+    settled: list[Subscription] = []
     events: list[tuple[Order, Subscription, str]] = []
     for order, subscription, action in placed:
         subscription.version += 1
@@ -159,11 +160,13 @@ def _write_placed(placed: list[tuple[Order, Subscription, Action]], at: datetime
             order.complete()
             order.finished_at, order.next_attempt_at = at, None
             action.effect(subscription, order, at, None)
+            settled.append(subscription)
             events.append((order, subscription, "completed"))
         else:
             owed.append(order)
     Order.objects.bulk_create(order for order, _, _ in placed)
     rows.update((subscription for _, subscription, _ in placed), rows.SUBSCRIPTION_FIELDS)
+    rows.forget_readings(settled)
     Event.objects.bulk_create(rows.order_event(order, subscription, what, at) for order, subscription, what in events)
     rows.defer(owed)
 

@@ -81,6 +81,13 @@ def defer(orders: Iterable[Order], *, at: datetime | None = None) -> None:
         _queue.batch_defer_jobs(jobs)
 
 
+def forget_readings(subscriptions: Iterable[Subscription]) -> None:
+    """Drop the vendor's answer from before a change, which would look like drift beside the record after it."""
+    ids = [one.pk for one in subscriptions]
+    if ids:
+        Subscription.objects.filter(pk__in=ids).update(vendor_record=None, vendor_read_at=None)
+
+
 def owe_mail(task: str, **arguments: int) -> None:
     """A mail in the transaction of the caller; arguments are ids only. It goes out before the backlog of orders."""
     _queue.defer_job(
