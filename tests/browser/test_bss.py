@@ -34,6 +34,9 @@ def see_it_done(page: Page, drain, javascript: bool) -> None:
         page.get_by_role("link", name="Check again").click()
     expect(page.locator(".object-meta").get_by_text("Completed")).to_be_visible()
     expect(page.get_by_role("link", name="Check again")).to_have_count(0)
+    # The menu beside it knows as well, and no longer points to the order under way.
+    menu = page.get_by_role("navigation", name="Shortcut menu")
+    expect(menu.get_by_role("link", name=re.compile("See ORD-"))).to_have_count(0)
 
 
 @EITHER_WAY
