@@ -57,6 +57,15 @@ def test_the_largest_number_is_at_least_the_smallest(manager):
     assert "The largest number of seats must be at least the smallest" in answer.content.decode()
 
 
+def test_what_is_wrong_stands_above_the_heading_with_links_to_the_fields(manager):
+    sku = SKUFactory()
+    band = {"currency": "EUR", "seats_from": "many", "price": "3.10"}
+    page = manager.post(url("sku", "change", sku.pk), form(sku, [band], seats_min="")).content.decode()
+    summary = page[page.index("There is a problem") : page.index("<h1")]
+    assert 'href="#id_seats_min"' in summary
+    assert 'href="#id_price_bands-0-seats_from"' in summary
+
+
 def test_a_narrowed_range_leaves_running_subscriptions_alone_and_lists_them(manager):
     sku = SKUFactory(seats_min=5, seats_max=500)
     outside = SubscriptionFactory(sku=sku, seats=400)
