@@ -61,7 +61,6 @@ class Account(models.Model):
 
     class Meta:
         ordering = ["name"]
-        indexes = [models.Index(Lower("name"), name="account_search_by_name")]
 
     def __str__(self) -> str:
         return self.name

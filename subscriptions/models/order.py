@@ -114,7 +114,10 @@ class Order(models.Model):
                 condition=Q(status__in=[OrderStatus.PLACED, OrderStatus.IN_PROGRESS]),
                 name="order_sweep",
             ),
+            # What staff look for, newest first, among millions that are completed.
             models.Index(fields=["-id"], condition=Q(status=OrderStatus.NEEDS_ATTENTION), name="order_attention"),
+            models.Index(fields=["-id"], condition=Q(status=OrderStatus.FAILED), name="order_failed"),
+            models.Index(fields=["status", "-id"], condition=Q(needs_staff=True), name="order_needs_staff"),
         ]
         triggers = [
             pgtrigger.FSM(name="status_moves", field="status", transitions=PAIRS),
