@@ -34,7 +34,7 @@ def members(account, *rows, **more):
     existing = [row for row in rows if row[0]]
     given = {"members-TOTAL_FORMS": len(rows), "members-INITIAL_FORMS": len(existing)}
     for number, (member, person, role, *delete) in enumerate([*existing, *(row for row in rows if not row[0])]):
-        given |= {f"members-{number}-user": person.pk, f"members-{number}-role": role}
+        given |= {f"members-{number}-user": person.email, f"members-{number}-role": role}
         given |= {f"members-{number}-account": account.pk or ""} | (
             {f"members-{number}-id": member.pk} if member else {}
         )
@@ -47,6 +47,23 @@ def test_an_account_with_its_members(operator):
     operator.post(url("account", "add"), members(Account(name="Initech", time_zone="UTC"), (None, person, "owner")))
     account = Account.objects.get(name="Initech")
     assert account.members.get().user == person
+
+
+def test_a_member_is_named_by_the_address_and_only_once(operator, cast):
+    address = url("account", "change", cast.globex.pk)
+    rows = members(cast.globex, (cast.stranger.memberships.get(), cast.stranger, "owner"), (None, cast.viewer, "buyer"))
+    page = operator.get(address).content.decode()
+    assert 'value="stranger@globex.example"' in page
+    wrong = operator.post(address, rows | {"members-1-user": "nobody@globex.example"}).content.decode()
+    assert "Nobody has this e-mail address" in wrong
+    assert 'value="nobody@globex.example"' in wrong
+    operator.post(address, rows | {"members-1-user": " Viewer@ACME.example "})
+    assert cast.globex.members.get(user=cast.viewer).role == "buyer"
+    again = members(
+        cast.globex, (cast.stranger.memberships.get(), cast.stranger, "owner"), (None, cast.viewer, "owner")
+    )
+    assert operator.post(address, again).status_code == 200
+    assert cast.globex.members.count() == 2
 
 
 def test_the_time_zone_must_exist(operator, cast):

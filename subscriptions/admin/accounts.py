@@ -36,6 +36,36 @@ class AccountForm(forms.ModelForm):
         return name
 
 
+class PersonByAddress(forms.ModelChoiceField):
+    """A person named by their e-mail address: nobody knows numbers, and no list holds everybody."""
+
+    widget = forms.EmailInput
+
+    def to_python(self, value: Any) -> Any:
+        return super().to_python(value.strip().lower() if isinstance(value, str) else value)
+
+
+class MemberForm(forms.ModelForm):
+    user = PersonByAddress(
+        label="E-mail address",
+        queryset=User.objects.all(),
+        to_field_name="email",
+        error_messages={
+            "required": "Enter the person's e-mail address.",
+            "invalid_choice": "Nobody has this e-mail address. Add the person first, under People.",
+        },
+    )
+
+    class Meta:
+        model = Member
+        fields = ("user", "role")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["user"] = self.instance.user.email
+
+
 class MemberFormSet(forms.BaseInlineFormSet):
     """An account that has an Owner keeps one: somebody must be able to look after its people."""
 
@@ -44,23 +74,27 @@ class MemberFormSet(forms.BaseInlineFormSet):
         if any(self.errors):
             return
         had_owner = any(form.initial.get("role") == Role.OWNER for form in self.initial_forms)
-        stays = (form for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE"))
+        stays = [form for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
+        people: set[User] = set()
+        for form in stays:
+            person = form.cleaned_data["user"]
+            if person in people:
+                form.add_error("user", f"{person} is a member already.")
+            people.add(person)
         if had_owner and not any(form.cleaned_data.get("role") == Role.OWNER for form in stays):
             raise ValidationError("The last Owner cannot go: make somebody else Owner first.")
 
 
 class MemberInline(admin.TabularInline):
     model = Member
+    form = MemberForm
     formset = MemberFormSet
     # One empty row, so that a page without scripts can add too.
     extra = 1
-    raw_id_fields = ("user",)
     verbose_name_plural = "members"
 
-    def formfield_for_foreignkey(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        if db_field.name == "user":
-            kwargs["label"] = "Person"
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("user")
 
 
 @admin.register(Account)
