@@ -76,6 +76,111 @@ def test_the_receipt_says_how_it_stands(door, subscription, status, title):
     assert ("Check again" in page) == (status in ("placed", "in_progress"))
 
 
+SENT = "Sent to the licence service"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "said"),
+    [
+        ("transient", "connect", "The licence service cannot be reached"),
+        ("transient", "connect-timeout", "The licence service cannot be reached"),
+        ("transient", "dns", "The licence service cannot be reached"),
+        ("transient", "http-503", "The licence service is busy"),
+        ("transient", "http-429", "The licence service is busy"),
+        ("transient", "8", "The licence service is busy"),
+        ("transient", "not-sent", "Not sent yet"),
+        ("credentials", "http-401", "We cannot reach the licence service just now; our staff see it"),
+        ("credentials", "client-certificate", "We cannot reach the licence service just now; our staff see it"),
+    ],
+)
+def test_what_did_not_get_through_is_not_ticked_as_sent(door, subscription, outcome, code, said):
+    order = released(subscription, outcome, code)
+    page = see(door, order)
+    again = f"We try again at {order.next_attempt_at:%H:%M}."
+    assert re.search(rf'<li class="step step-warn"> <svg.*?</svg> <div> <strong>{said}</strong> <p>{again}</p>', page)
+    assert SENT not in page
+    assert "Waiting for its answer" not in page
+    panel = re.sub(r"\s+", " ", door.get(f"/subscriptions/{subscription.pk}/").content.decode())
+    assert f"{order.number} is not done yet. {said}. {again}" in panel
+
+
+def released(subscription, outcome, code, **more):
+    """An order that waits after a sending that surely did not get through."""
+    order = factories.OrderFactory(
+        subscription=subscription,
+        status="placed",
+        first_sent_at=clock.now(),
+        outcome_code=code,
+        **({"next_attempt_at": clock.now() + timedelta(minutes=7)} | more),
+    )
+    factories.VendorCallFactory(order=order, outcome=outcome, code=code, finished_at=clock.now())
+    return order
+
+
+def test_a_try_that_is_due_is_not_announced_for_the_past(door, subscription):
+    order = released(subscription, "transient", "connect", next_attempt_at=clock.now() - timedelta(minutes=1))
+    assert "<p>We are about to try again.</p>" in see(door, order)
+
+
+def test_what_is_asked_just_now_is_not_ticked_as_sent(door, subscription):
+    order = factories.OrderFactory(subscription=subscription, status="in_progress", outcome_code="connect")
+    factories.VendorCallFactory(order=order, deadline=clock.now() + timedelta(minutes=1))
+    page = see(door, order)
+    assert "<strong>Being sent to the licence service</strong>" in page
+    assert SENT not in page
+
+
+@pytest.mark.parametrize(
+    ("ended", "said"),
+    [
+        ({"outcome": "unknown", "finished_at": clock.now()}, "Sent; no clear answer came back"),
+        ({}, "No clear answer came back"),
+    ],
+    ids=["answered", "lost"],
+)
+def test_a_sending_without_a_clear_answer_says_so(door, subscription, ended, said):
+    order = factories.OrderFactory(subscription=subscription, status="in_progress", outcome_code="read-timeout")
+    factories.VendorCallFactory(order=order, deadline=clock.now() - timedelta(minutes=1), **ended)
+    page = see(door, order)
+    assert f"<strong>{said}</strong> <p>We are finding out what became of it.</p>" in page
+    assert (SENT in page) == bool(ended)
+    assert "Usually done within a minute" not in page
+    panel = re.sub(r"\s+", " ", door.get(f"/subscriptions/{subscription.pk}/").content.decode())
+    assert f"{order.number} is not done yet. {said}. We are finding out what became of it." in panel
+
+
+def test_a_retry_by_a_person_waits_to_be_sent_again(door, subscription):
+    order = factories.OrderFactory(
+        subscription=subscription, status="placed", outcome_code="unknown", retried_at=clock.now()
+    )
+    factories.VendorCallFactory(
+        order=order, outcome="transient", finished_at=clock.now(), started_at=clock.now() - timedelta(hours=1)
+    )
+    assert "<strong>Waiting to be sent again to the licence service</strong>" in see(door, order)
+
+
+@pytest.mark.parametrize("path", ["/orders/{0.pk}/", "/subscriptions/{0.subscription_id}/"])
+def test_what_became_of_an_order_that_needs_attention_is_being_found_out(door, subscription, path):
+    order = factories.OrderFactory(subscription=subscription, status="needs_attention")
+    page = re.sub(r"\s+", " ", door.get(path.format(order)).content.decode())
+    assert "We are finding out what became of it; nothing was charged" in page
+
+
+@pytest.mark.parametrize("status", ["placed", "in_progress", "needs_attention", "failed", "completed"])
+def test_the_pages_run_the_same_few_queries_after_2_calls_and_after_200(door, subscription, status):
+    order = factories.OrderFactory(subscription=subscription, status=status)
+    for path in (f"/orders/{order.pk}/", f"/subscriptions/{subscription.pk}/"):
+        counts = []
+        for size in (2, 200):
+            for _ in range(size):
+                factories.VendorCallFactory(order=order, outcome="transient", finished_at=clock.now())
+                factories.EventFactory(subscription=subscription, order=order, kind="increase.retry")
+            with CaptureQueriesContext(connection) as ran:
+                assert door.get(path).status_code == 200
+            counts.append(len(ran))
+        assert counts[0] == counts[1] <= 8
+
+
 @pytest.mark.parametrize(
     ("age", "delay"), [(0, "2s"), (30, "5s"), (300, "15s"), (3600, None)], ids=["fresh", "30 s", "5 min", "1 h"]
 )

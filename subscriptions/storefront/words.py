@@ -7,7 +7,8 @@ from django.conf import settings
 from django.db.models import Q
 
 from subscriptions import actions, clock, fulfilment
-from subscriptions.models import Event, Order, OrderStatus, Subscription, User
+from subscriptions.models import Event, Order, OrderStatus, Purpose, Subscription, User, VendorCall
+from subscriptions.vendors.port import Outcome
 
 HISTORY = 20
 
@@ -108,20 +109,80 @@ class Progress:
     again_in: int
 
 
+FINDING_OUT = "We are finding out what became of it; nothing was charged."
+_BUSY = ("http-429", "http-503", "8")
+_NOT_SENT = (Outcome.TRANSIENT, Outcome.CREDENTIALS)
+
+
+def last_sending(order: Order) -> VendorCall | None:
+    """The newest attempt to carry the order to the licence service, in 1 query."""
+    sendings = order.vendor_calls.filter(purpose=Purpose.WRITE).order_by("-pk")
+    return sendings.only("order", "started_at", "deadline", "finished_at", "outcome", "code").first()
+
+
+def obstacle(order: Order, sending: VendorCall | None) -> Step | None:
+    """What keeps an order that is on its way from being done; None while all goes as usual.
+
+    Needs `subscription__account` loaded.
+    """
+    if sending is None or not fulfilment.waiting(order) or _again_by_a_person(order, sending):
+        return None
+    if sending.outcome in _NOT_SENT:
+        return Step("warn", _why_not_sent(sending), None, _next_try(order))
+    if sending.finished_at is None and clock.now() < sending.deadline:
+        return None
+    name = "Sent; no clear answer came back" if sending.finished_at else "No clear answer came back"
+    return Step("warn", name, None, "We are finding out what became of it.")
+
+
+def _again_by_a_person(order: Order, sending: VendorCall) -> bool:
+    """Placed once more since, so that the earlier sending no longer says how it stands."""
+    return order.status == OrderStatus.PLACED and order.retried_at is not None and order.retried_at > sending.started_at
+
+
+def _why_not_sent(sending: VendorCall) -> str:
+    if sending.outcome == Outcome.CREDENTIALS:
+        return "We cannot reach the licence service just now; our staff see it"
+    if sending.code in _BUSY:
+        return "The licence service is busy"
+    return "Not sent yet" if sending.code == "not-sent" else "The licence service cannot be reached"
+
+
+def _next_try(order: Order) -> str:
+    at = order.next_attempt_at
+    if at is None or at <= clock.now():
+        return "We are about to try again."
+    return f"We try again at {actions.clock_time(at, order.subscription)}."
+
+
 def progress(order: Order) -> Progress:
-    """Needs `subscription` and `actor` loaded; runs no query."""
-    steps = [Step("done", "Received", order.placed_at, f"From {who(order.actor, order.audience)}.")]
-    ours_alone = actions.ACTIONS[order.action].call is None
+    """Needs `subscription__account` and `actor` loaded; runs 1 query."""
+    sending = last_sending(order)
     waiting = fulfilment.waiting(order)
-    if order.first_sent_at:
-        steps.append(Step("done", "Sent to the licence service", order.first_sent_at))
-    elif waiting:
-        steps.append(Step("now", "Waiting to be sent to the licence service"))
-    if waiting and order.first_sent_at:
-        steps.append(Step("now", "Waiting for its answer"))
-    steps.extend(_last_step(order, ours_alone))
-    title, text, tone = _what_next(order)
+    trouble = obstacle(order, sending)
+    steps = [Step("done", "Received", order.placed_at, f"From {who(order.actor, order.audience)}.")]
+    steps.extend(_sent_steps(order, sending, trouble))
+    steps.extend(_last_step(order, actions.ACTIONS[order.action].call is None))
+    title, text, tone = _what_next(order, trouble)
     return Progress(steps, title, text, tone, waiting, _again_in(order) if waiting else 0)
+
+
+def _sent_steps(order: Order, sending: VendorCall | None, trouble: Step | None) -> list[Step]:
+    """Ticked as sent is only what surely left for the licence service."""
+    sent = []
+    if sending is not None and sending.outcome not in _NOT_SENT:
+        if sending.finished_at is not None:
+            sent.append(Step("done", "Sent to the licence service", sending.started_at))
+        elif trouble is None and order.status == OrderStatus.IN_PROGRESS:
+            return [Step("now", "Being sent to the licence service", sending.started_at, "Waiting for its answer.")]
+    if trouble is not None:
+        return [*sent, trouble]
+    if order.status == OrderStatus.IN_PROGRESS and sending is None:
+        return [Step("now", "Being sent to the licence service")]
+    if order.status == OrderStatus.PLACED:
+        again = "again " if sending is not None else ""
+        return [*sent, Step("now", f"Waiting to be sent {again}to the licence service")]
+    return sent
 
 
 def _last_step(order: Order, ours_alone: bool) -> list[Step]:
@@ -141,7 +202,7 @@ def _last_step(order: Order, ours_alone: bool) -> list[Step]:
             return [Step("todo", "Confirmed by the licence service")]
 
 
-def _what_next(order: Order) -> tuple[str, str, str]:
+def _what_next(order: Order, trouble: Step | None) -> tuple[str, str, str]:
     seats = order.after.get("Seats")
     match order.status:
         case OrderStatus.COMPLETED if order.action == "start":
@@ -163,13 +224,13 @@ def _what_next(order: Order) -> tuple[str, str, str]:
             )
             return "Not done", f"{still}, and nothing was charged. Try again later, or ask your distributor.", "danger"
         case OrderStatus.NEEDS_ATTENTION:
-            text = (
-                "We do not know yet whether the licence service made this change. Our staff look into it; "
-                "nothing was charged, and there is nothing that you have to do."
-            )
-            return "We are finding out", text, "warn"
+            text = f"{FINDING_OUT} We are working on it, and there is nothing that you have to do."
+            return "Needs attention", text, "warn"
         case OrderStatus.WITHDRAWN | OrderStatus.REJECTED:
             return "Nothing was changed", "The order is over, and nothing was charged.", "info"
+    if trouble is not None:
+        text = f"{trouble.text} Nothing is lost and nothing is done twice. You can close this page."
+        return trouble.name, text, "warn"
     if _age(order) > settings.TAKING_LONG:
         text = (
             "The licence service has not confirmed it yet. We go on trying; nothing is lost and nothing is done twice. "

@@ -137,8 +137,10 @@ def attention(about: actions.Situation, lines: list[words.Line]) -> Attention | 
     if order is not None:
         url, link = reverse("storefront:order", args=[order.pk]), f"See {order.number}"
         if order.status == OrderStatus.NEEDS_ATTENTION:
-            text = "The last change did not reach the licence service. We are working on it; nothing was charged."
-            return Attention("warn", "The last change needs attention", text, url, link)
+            return Attention("warn", "The last change needs attention", words.FINDING_OUT, url, link)
+        if trouble := words.obstacle(order, words.last_sending(order)):
+            text = f"{order.number} is not done yet. {trouble.name}. {trouble.text}"
+            return Attention("warn", words.what(order), text, url, link)
         since = actions.clock_time(order.placed_at, subscription)
         return Attention("info", words.what(order), f"{order.number} is being applied since {since}.", url, link)
     match subscription.status:
