@@ -75,12 +75,11 @@ class MemberFormSet(forms.BaseInlineFormSet):
             return
         had_owner = any(form.initial.get("role") == Role.OWNER for form in self.initial_forms)
         stays = [form for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
-        people: set[User] = set()
+        there = {} if self.instance.pk is None else {one.user_id: one.pk for one in self.instance.members.all()}
         for form in stays:
-            person = form.cleaned_data["user"]
-            if person in people:
+            person, mine = form.cleaned_data["user"], form.instance.pk
+            if there.setdefault(person.pk, mine) != mine:
                 form.add_error("user", f"{person} is a member already.")
-            people.add(person)
         if had_owner and not any(form.cleaned_data.get("role") == Role.OWNER for form in stays):
             raise ValidationError("The last Owner cannot go: make somebody else Owner first.")
 
