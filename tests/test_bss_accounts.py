@@ -63,6 +63,9 @@ def test_a_member_is_named_by_the_address_and_only_once(operator, cast):
         cast.globex, (cast.stranger.memberships.get(), cast.stranger, "owner"), (None, cast.viewer, "owner")
     )
     assert "Vera Zupan is a member already." in operator.post(address, again).content.decode()
+    twice = members(cast.acme, (None, cast.support, "viewer"), (None, cast.support, "buyer"))
+    answer = operator.post(url("account", "change", cast.acme.pk), twice)
+    assert "Support is a member already." in answer.content.decode()
     assert cast.globex.members.count() == 2
 
 

@@ -75,9 +75,11 @@ class MemberFormSet(forms.BaseInlineFormSet):
             return
         had_owner = any(form.initial.get("role") == Role.OWNER for form in self.initial_forms)
         stays = [form for form in self.forms if form.cleaned_data and not form.cleaned_data.get("DELETE")]
-        there = {} if self.instance.pk is None else {one.user_id: one.pk for one in self.instance.members.all()}
+        there: dict[int, object] = {}
+        if self.instance.pk is not None:
+            there = {one.user_id: one.pk for one in self.instance.members.all()}
         for form in stays:
-            person, mine = form.cleaned_data["user"], form.instance.pk
+            person, mine = form.cleaned_data["user"], form.instance.pk or form.prefix
             if there.setdefault(person.pk, mine) != mine:
                 form.add_error("user", f"{person} is a member already.")
         if had_owner and not any(form.cleaned_data.get("role") == Role.OWNER for form in stays):
