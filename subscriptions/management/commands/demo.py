@@ -214,9 +214,9 @@ def _what_to_try(emulator: EmulatorProcess) -> Iterator[str]:
         yield f"{order} of {order.subscription} needs attention: as Operator, look at its vendor calls, then settle it."
     for order in open_orders.filter(status="placed", outcome_code="http-503"):
         yield f"{order} of {order.subscription} ({order.subscription.account}) is under way: the vendor is busy for it."
-    theirs = {record.subscriber: record.seats for record in emulator.control.subscribers()}
+    theirs = {one.subscriber: one.seats for one in emulator.control.subscribers() if one.status == "Started"}
     for found in running.exclude(orders__status__in=OPEN_ORDER):
-        if found.seats != theirs.get(found.subscriber_id):
+        if found.subscriber_id in theirs and found.seats != theirs[found.subscriber_id]:
             yield f"The vendor's staff changed the seats of {found}: as Operator, Get details shows it and settles it."
     yield "Increase seats as Owner or Manager, see the receipt complete, and find the order and its call in BSS."
 
