@@ -45,7 +45,7 @@ class OrderAdmin(ReadOnlyAdmin):
     list_display = ("number", "subscription_link", "company", "wish", "state", "placed_by", "placed")
     list_display_links = ("number",)
     list_select_related = ("subscription__account", "actor")
-    list_filter = ("status", ActionFilter)
+    list_filter = ("status", ActionFilter, "needs_staff")
     search_fields = ("pk",)
     search_help_text = "Order number (ORD-12), subscription ID (SUB-000123) or company."
 

@@ -62,6 +62,12 @@ class BssSite(AdminSite):
             app["models"].sort(key=lambda model: MODELS.index(model["object_name"]))
         return apps
 
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """The start page: what needs a person first, then the way to everything."""
+        from subscriptions.admin import attention
+
+        return super().index(request, {**(extra_context or {}), "attention": attention.now(request.user)})
+
     def app_index(self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None) -> Any:
         """There is one app, so its page is the start page."""
         return redirect("admin:index")
