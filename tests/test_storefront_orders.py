@@ -159,6 +159,79 @@ def test_a_retry_by_a_person_waits_to_be_sent_again(door, subscription):
     assert "<strong>Waiting to be sent again to the licence service</strong>" in see(door, order)
 
 
+def gave_up(order, cast, **more):
+    """What staff's Give up leaves behind."""
+    return factories.EventFactory(
+        subscription=order.subscription, order=order, actor=cast.operator, audience="bss", reason="Words for staff",
+        **({"kind": f"{order.action}.give_up", "at": order.finished_at or clock.now()} | more),
+    )  # fmt: skip
+
+
+def test_an_order_that_staff_gave_up_is_not_said_to_be_refused(door, cast, subscription):
+    order = factories.OrderFactory(subscription=subscription, status="failed")
+    event = gave_up(order, cast)
+    said = "Your distributor ended this order; whether the licence service made the change is being checked with them."
+    page = see(door, order)
+    assert "<strong>Ended by your distributor</strong>" in page
+    assert f">{event.at:%-d %B %Y, %H:%M:%S}</time>" in page
+    panel = re.sub(r"\s+", " ", door.get(f"/subscriptions/{subscription.pk}/").content.decode())
+    for one in (page, panel):
+        assert said in one
+        assert "did not make" not in one
+        assert "everything is as before" not in one.lower()
+        assert "Words for staff" not in one
+    assert f"{event.at:%-d %B %Y, %H:%M}" in panel
+
+
+def test_an_order_that_was_refused_is_not_said_to_be_given_up(door, subscription):
+    order = factories.OrderFactory(subscription=subscription, status="failed", outcome_code="5")
+    assert "The licence service refused this change." in see(door, order)
+
+
+def start_of(cast, subscription_status, **more):
+    subscription = factories.SubscriptionFactory(account=cast.acme, status=subscription_status, started_at=None)
+    return factories.OrderFactory(subscription=subscription, action="start", before={}, after={"Seats": 25}, **more)
+
+
+@pytest.mark.parametrize("status", ["placed", "in_progress"])
+def test_a_start_that_is_being_given_up_is_not_said_to_be_starting(door, cast, status):
+    order = start_of(cast, "pending", status=status, abandoned=True)
+    gave_up(order, cast)
+    page = see(door, order)
+    assert "Your distributor ended this order. What the licence service may have started is being cancelled" in page
+    assert "In progress: " not in page
+    panel = door.get(f"/subscriptions/{order.subscription_id}/").content.decode()
+    assert "being ended" in panel
+    assert "Your distributor ended this order." in panel
+
+
+def test_a_start_that_was_given_up_and_cancelled_at_the_licence_service(door, cast):
+    order = start_of(cast, "failed", status="failed", abandoned=True)
+    gave_up(order, cast, at=order.placed_at - timedelta(minutes=3))
+    said = "Your distributor ended this order, and nothing is left of it at the licence service"
+    assert said in see(door, order)
+    panel = door.get(f"/subscriptions/{order.subscription_id}/").content.decode()
+    assert said in panel
+    assert "refused to start" not in panel
+
+
+def test_a_start_that_was_refused_and_then_given_up_is_still_refused(door, cast):
+    order = start_of(cast, "cancelled", status="failed")
+    gave_up(order, cast, at=order.finished_at + timedelta(minutes=3))
+    page = see(door, order)
+    assert "The licence service refused this change." in page
+    assert "<strong>Ended by your distributor</strong>" in page
+
+
+def test_a_retry_after_giving_up_makes_the_refusal_the_vendors_again(door, cast):
+    order = start_of(cast, "failed", status="failed")
+    gave_up(order, cast, at=order.finished_at - timedelta(minutes=3))
+    gave_up(order, cast, at=order.finished_at - timedelta(minutes=2), kind="start.retry")
+    page = see(door, order)
+    assert "The licence service refused this change." in page
+    assert "Ended by your distributor" not in page
+
+
 @pytest.mark.parametrize("path", ["/orders/{0.pk}/", "/subscriptions/{0.subscription_id}/"])
 def test_what_became_of_an_order_that_needs_attention_is_being_found_out(door, subscription, path):
     order = factories.OrderFactory(subscription=subscription, status="needs_attention")

@@ -41,6 +41,8 @@ def doing(order: Order) -> str:
     """What is being asked of the licence service, to stand after the status: "increasing to 30"."""
     if order.status == OrderStatus.NEEDS_ATTENTION:
         return "last change needs attention"
+    if order.abandoned:
+        return "being ended"
     if order.action in ("increase", "decrease"):
         return f"{'increasing' if order.action == 'increase' else 'decreasing'} to {order.after['Seats']:,}"
     return _DOING.get(order.action, "being corrected")
@@ -51,6 +53,11 @@ def who(actor: User | None, audience: str) -> str:
     if audience in actions.STAFF:
         return "Your distributor"
     return actor.name if actor else "Seatdesk"
+
+
+def moment(at: datetime, subscription: Subscription) -> str:
+    """A day with its time, in the account's time zone."""
+    return f"{actions.day(at, subscription)}, {actions.clock_time(at, subscription)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,7 @@ class Progress:
 
 FINDING_OUT = "We are finding out what became of it; nothing was charged."
 _BUSY = ("http-429", "http-503", "8")
-_NOT_SENT = (Outcome.TRANSIENT, Outcome.CREDENTIALS)
+_NOT_SENT = (Outcome.TRANSIENT, Outcome.CREDENTIALS, Outcome.UNSUPPORTED)
 
 
 def last_sending(order: Order) -> VendorCall | None:
@@ -155,16 +162,49 @@ def _next_try(order: Order) -> str:
     return f"We try again at {actions.clock_time(at, order.subscription)}."
 
 
+def given_up(order: Order) -> Event | None:
+    """The act of staff that ended a failed order, or that is ending a start; at most 1 query."""
+    if order.status != OrderStatus.FAILED and not order.abandoned:
+        return None
+    kinds = [f"{order.action}.{one.stem}" for one in (actions.GIVE_UP, actions.RETRY)]
+    last = Event.objects.filter(order=order, kind__in=kinds).order_by("-pk").first()
+    return last if last is not None and last.kind == kinds[0] else None
+
+
+def ended_by_staff(order: Order, act: Event | None) -> str:
+    """What customers read about an order that staff ended; empty when the licence service had refused it before."""
+    if act is None or (order.finished_at is not None and order.finished_at < act.at):
+        return ""
+    if order.action != actions.START.stem:
+        return (
+            "Your distributor ended this order; whether the licence service made the change is being checked with them."
+        )
+    if order.status == OrderStatus.FAILED:
+        return "Your distributor ended this order, and nothing is left of it at the licence service."
+    return "Your distributor ended this order. What the licence service may have started is being cancelled there."
+
+
 def progress(order: Order) -> Progress:
-    """Needs `subscription__account` and `actor` loaded; runs 1 query."""
-    sending = last_sending(order)
+    """Needs `subscription__account` and `actor` loaded; runs at most 2 queries."""
+    sending, act = last_sending(order), given_up(order)
     waiting = fulfilment.waiting(order)
     trouble = obstacle(order, sending)
+    ended = ended_by_staff(order, act)
     steps = [Step("done", "Received", order.placed_at, f"From {who(order.actor, order.audience)}.")]
     steps.extend(_sent_steps(order, sending, trouble))
-    steps.extend(_last_step(order, actions.ACTIONS[order.action].call is None))
-    title, text, tone = _what_next(order, trouble)
+    if not ended or order.status != OrderStatus.FAILED:
+        steps.extend(_last_step(order, actions.ACTIONS[order.action].call is None))
+    if act is not None:
+        steps.insert(1 if order.is_open else len(steps), Step("failed", "Ended by your distributor", act.at))
+    title, text, tone = _ended(order, ended) if ended else _what_next(order, trouble)
     return Progress(steps, title, text, tone, waiting, _again_in(order) if waiting else 0)
+
+
+def _ended(order: Order, ended: str) -> tuple[str, str, str]:
+    if order.action in ("increase", "decrease"):
+        meanwhile = f"Until that is known, you have {actions.seats_words(order.before['Seats'])} here as before."
+        return "Ended by your distributor", f"{ended} {meanwhile} Nothing was charged.", "danger"
+    return "Ended by your distributor", f"{ended} Nothing was charged.", "danger"
 
 
 def _sent_steps(order: Order, sending: VendorCall | None, trouble: Step | None) -> list[Step]:
@@ -191,7 +231,7 @@ def _last_step(order: Order, ours_alone: bool) -> list[Step]:
             name = "Done" if ours_alone else "Confirmed by the licence service"
             return [Step("done", name, order.finished_at)]
         case OrderStatus.FAILED:
-            return [Step("failed", "Not done", order.finished_at, "The licence service did not make this change.")]
+            return [Step("failed", "Not done", order.finished_at, "The licence service refused this change.")]
         case OrderStatus.NEEDS_ATTENTION:
             return [Step("warn", "Needs attention", None, "Our staff have been told.")]
         case OrderStatus.WITHDRAWN:

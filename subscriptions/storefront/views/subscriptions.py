@@ -138,6 +138,8 @@ def attention(about: actions.Situation, lines: list[words.Line]) -> Attention | 
         url, link = reverse("storefront:order", args=[order.pk]), f"See {order.number}"
         if order.status == OrderStatus.NEEDS_ATTENTION:
             return Attention("warn", "The last change needs attention", words.FINDING_OUT, url, link)
+        if ended := words.ended_by_staff(order, words.given_up(order)):
+            return Attention("warn", words.what(order), ended, url, link)
         if trouble := words.obstacle(order, words.last_sending(order)):
             text = f"{order.number} is not done yet. {trouble.name}. {trouble.text}"
             return Attention("warn", words.what(order), text, url, link)
@@ -149,24 +151,42 @@ def attention(about: actions.Situation, lines: list[words.Line]) -> Attention | 
             return Attention("warn", "This subscription is suspended", text)
         case S.FAILED:
             text = "The licence service refused to start it. Your distributor has been told; nothing was charged."
-            return Attention("danger", "This subscription could not be started", text, *_last_failure(lines))
+            failure = _failure(lines, subscription)
+            return failure.ended or Attention(
+                "danger", "This subscription could not be started", text, failure.url, failure.link
+            )
         case S.CANCELLED if subscription.cancelled_at:
             when = actions.day(subscription.cancelled_at, subscription)
             return Attention(
                 "info", f"Cancelled on {when}", "It is over for good, and its activation code no longer works."
             )
-    url, link = _last_failure(lines)
-    if url:
-        text = "The licence service did not make it. Everything is as before, and nothing was charged."
-        return Attention("danger", "The last change was not done", text, url, link)
-    return None
+    failure = _failure(lines, subscription)
+    if failure.ended or not failure.url:
+        return failure.ended
+    text = "The licence service refused it. Everything is as before, and nothing was charged."
+    return Attention("danger", "The last change was not done", text, failure.url, failure.link)
 
 
-def _last_failure(lines: list[words.Line]) -> tuple[str, str]:
-    last = next((line.order for line in lines if line.order is not None), None)
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Where the newest order is told about if it failed, and the panel about it if staff ended it."""
+
+    url: str = ""
+    link: str = ""
+    ended: Attention | None = None
+
+
+def _failure(lines: list[words.Line], subscription: Subscription) -> Failure:
+    last = max((line.order for line in lines if line.order is not None), key=lambda order: order.pk, default=None)
     if last is None or last.status != OrderStatus.FAILED:
-        return "", ""
-    return reverse("storefront:order", args=[last.pk]), f"See {last.number}"
+        return Failure()
+    url, link = reverse("storefront:order", args=[last.pk]), f"See {last.number}"
+    act = words.given_up(last)
+    text = words.ended_by_staff(last, act)
+    if act is None or not text:
+        return Failure(url, link)
+    title = f"The last order was ended on {words.moment(act.at, subscription)}"
+    return Failure(url, link, Attention("danger", title, f"{text} Nothing was charged.", url, link))
 
 
 def _gauge(subscription: Subscription) -> str:
