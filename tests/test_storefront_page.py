@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from subscriptions import lifecycle
 from subscriptions.models import Event
 from tests import factories
 
@@ -107,6 +108,41 @@ def test_history_names_people_and_hides_staff_and_their_reasons(see, cast, subsc
         assert text in page
     assert cast.operator.name not in page
     assert "Did not pay" not in page
+
+
+def row(page: str, what: str) -> str:
+    """The line of the history about `what`, as text."""
+    [found] = [one for one in re.findall(r"<tr role=\"row\">.*?</tr>", page) if f"> {what} <" in one]
+    return " ".join(re.sub(r"<[^>]*>", " ", found).split())
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [("retry", "Your distributor tried again"), ("give_up", "Your distributor gave up the order")],
+)
+def test_history_tells_what_the_distributor_did_about_an_order(see, cast, subscription, what, words):
+    order = factories.OrderFactory(subscription=subscription, status="failed")
+    factories.EventFactory(
+        subscription=subscription, order=order, kind=f"increase.{what}", actor=cast.operator, audience="bss",
+        reason="Words for staff", at=datetime(2026, 5, 4, 12, 2, tzinfo=UTC),
+    )  # fmt: skip
+    page = see(subscription)
+    assert row(page, words) == f"{words} Your distributor 4 May 2026, 12:02 {order.number}"
+    assert "Words for staff" not in page
+    assert cast.operator.name not in page
+
+
+def test_a_start_that_was_given_up_says_who_ended_it_and_when(see, cast, stock):
+    order = factories.OrderFactory(
+        subscription=stock.failed, action="start", before={}, after={"Seats": 25}, status="failed", audience="bss"
+    )
+    lifecycle.give_up(order.pk, actor=cast.operator, audience="bss", reason="Words for staff")
+    page = see(stock.failed)
+    act = Event.objects.get(kind="start.give_up")
+    assert row(page, "Your distributor gave up the order").startswith(
+        f"Your distributor gave up the order Your distributor {act.at:%-d %b %Y, %H:%M}"
+    )
+    assert f"Your distributor ended it on {act.at:%-d %B %Y, %H:%M}." in page
 
 
 def test_the_code_is_not_on_the_page(see, subscription):

@@ -22,7 +22,7 @@ class SeatsForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.action = action
         self.subscription = subscription
-        self.low, self.high = allowed(action, subscription)
+        self.low, self.high = actions.seat_range(action, subscription)
         between = (
             f"Between {self.low:,} and {self.high:,}." if self.low < self.high else f"Only {self.low:,} is possible."
         )
@@ -39,12 +39,6 @@ class SeatsForm(forms.Form):
         plain = typed.strip()
         start = int(plain) if plain.isascii() and plain.isdigit() and len(plain) < 10 else self.subscription.seats
         return min(max(start + by, self.low), self.high)
-
-
-def allowed(action: Action, subscription: Subscription) -> tuple[int, int]:
-    """The smallest and the largest new total that the action can have now."""
-    least, most, have = subscription.sku.seats_min, subscription.sku.seats_max, subscription.seats
-    return (max(have + 1, least), most) if action is actions.INCREASE else (least, min(have - 1, most))
 
 
 class CancelForm(forms.Form):

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.conf import settings
-from django.db.models import Q
 
 from subscriptions import actions, clock, fulfilment
 from subscriptions.models import Event, Order, OrderStatus, Purpose, Subscription, User, VendorCall
@@ -25,6 +24,12 @@ _CODE = {
     "code.downloaded": "Activation code downloaded",
     "code.mailed": "Activation code sent by email",
 }
+_UPON_ORDER = {
+    f"{stem}.{act}": words
+    for stem in actions.ACTIONS
+    for act, words in (("retry", "Your distributor tried again"), ("give_up", "Your distributor gave up the order"))
+}
+_ACTS = _CODE | _UPON_ORDER
 
 
 def what(order: Order) -> str:
@@ -69,6 +74,8 @@ class Line:
     at: datetime
     order: Order | None = None
     note: str = ""
+    outcome: bool = True
+    """Tells how the order stands, which an act upon it leaves to the order's own line."""
 
 
 def order_line(order: Order) -> Line:
@@ -78,17 +85,20 @@ def order_line(order: Order) -> Line:
 
 
 def history(subscription: Subscription) -> list[Line]:
-    """The newest orders and looks at the code, newest first, in 2 queries."""
+    """The newest orders, acts of staff upon them and looks at the code, newest first, in 2 queries."""
     orders = subscription.orders.select_related("actor").order_by("-pk")[:HISTORY]
-    looks = (
-        Event.objects.filter(Q(kind__in=_CODE), subscription=subscription).select_related("actor").order_by("-pk")
-    )[:HISTORY]
-    lines = [order_line(order) for order in orders]
-    lines += [
-        Line(_CODE[event.kind], who(event.actor, event.audience), event.at, note=event.after.get("To", ""))
-        for event in looks
-    ]
+    acts = (
+        Event.objects.filter(kind__in=_ACTS, subscription=subscription)
+        .select_related("actor", "order")
+        .order_by("-pk")[:HISTORY]
+    )
+    lines = [order_line(order) for order in orders] + [_act_line(event) for event in acts]
     return sorted(lines, key=lambda line: line.at, reverse=True)[:HISTORY]
+
+
+def _act_line(event: Event) -> Line:
+    by = who(event.actor, event.audience)
+    return Line(_ACTS[event.kind], by, event.at, event.order, event.after.get("To", ""), outcome=False)
 
 
 # --- progress of one order -------------------------------------------------------------------------------------------

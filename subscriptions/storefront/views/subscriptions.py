@@ -157,9 +157,9 @@ def attention(about: actions.Situation, lines: list[words.Line]) -> Attention | 
             )
         case S.CANCELLED if subscription.cancelled_at:
             when = actions.day(subscription.cancelled_at, subscription)
-            return Attention(
-                "info", f"Cancelled on {when}", "It is over for good, and its activation code no longer works."
-            )
+            text = "It is over for good, and its activation code no longer works."
+            failure = _failure(lines, subscription)
+            return Attention("info", f"Cancelled on {when}", f"{text}{failure.by}", failure.url, failure.link)
     failure = _failure(lines, subscription)
     if failure.ended or not failure.url:
         return failure.ended
@@ -173,6 +173,7 @@ class Failure:
 
     url: str = ""
     link: str = ""
+    by: str = ""
     ended: Attention | None = None
 
 
@@ -183,10 +184,11 @@ def _failure(lines: list[words.Line], subscription: Subscription) -> Failure:
     url, link = reverse("storefront:order", args=[last.pk]), f"See {last.number}"
     act = words.given_up(last)
     text = words.ended_by_staff(last, act)
-    if act is None or not text:
+    if act is None:
         return Failure(url, link)
-    title = f"The last order was ended on {words.moment(act.at, subscription)}"
-    return Failure(url, link, Attention("danger", title, f"{text} Nothing was charged.", url, link))
+    when = words.moment(act.at, subscription)
+    panel = Attention("danger", f"The last order was ended on {when}", f"{text} Nothing was charged.", url, link)
+    return Failure(url, link, f" Your distributor ended it on {when}.", panel if text else None)
 
 
 def _gauge(subscription: Subscription) -> str:
