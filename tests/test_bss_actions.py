@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from subscriptions import actions, lifecycle
 from subscriptions.lifecycle import Wish
-from subscriptions.models import Order
+from subscriptions.models import SKU, Order
 from tests.factories import SubscriptionFactory
 
 pytestmark = pytest.mark.django_db
@@ -314,3 +314,17 @@ def test_nothing_behind_an_unknown_id(operator, make):
         address = url(stem, subscription).replace(str(subscription.pk), "999999")
         assert operator.get(address).status_code == 404
         assert operator.post(address, answers(subscription, stem)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("stem", "narrowed", "hint"),
+    [
+        ("decrease", {}, "Now 25. From 5 to 24."),
+        ("decrease", {"seats_max": 20}, "Now 25. From 5 to 20."),
+        ("increase", {"seats_min": 50}, "Now 25. From 50 to 500."),
+        ("increase", {"seats_max": 26}, "Now 25. Only 26 is possible."),
+    ],
+)
+def test_the_hint_names_what_can_be_entered_also_beyond_a_narrowed_sku(stem, narrowed, hint, operator, subscription):
+    SKU.objects.update(**narrowed or {"seats_max": 500})
+    assert hint in operator.get(url(stem, subscription)).content.decode()

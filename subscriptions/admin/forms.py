@@ -60,9 +60,9 @@ class SeatsForm(SubscriptionForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        have, sku = self.subscription.seats, self.subscription.sku
-        low, high = (have + 1, sku.seats_max) if self.action is actions.INCREASE else (sku.seats_min, have - 1)
-        self.fields["seats"].help_text = f"Now {have:,}. From {low:,} to {high:,}."
+        low, high = actions.seat_range(self.action, self.subscription)
+        possible = f"From {low:,} to {high:,}." if low < high else f"Only {low:,} is possible."
+        self.fields["seats"].help_text = f"Now {self.subscription.seats:,}. {possible}"
         self.fields["seats"].error_messages["required"] = self._nothing_typed()
 
     def clean_seats(self) -> int:
