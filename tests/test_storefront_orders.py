@@ -232,6 +232,14 @@ def test_a_retry_after_giving_up_makes_the_refusal_the_vendors_again(door, cast)
     assert "Ended by your distributor" not in page
 
 
+def test_nobody_is_said_to_have_been_told(door, stock, subscription):
+    held = factories.OrderFactory(subscription=subscription, status="needs_attention")
+    assert "It is on our staff&#x27;s list." in see(door, held)
+    for path in (f"/orders/{held.pk}/", f"/subscriptions/{subscription.pk}/", f"/subscriptions/{stock.failed.pk}/"):
+        assert "been told" not in door.get(path).content.decode()
+    assert "Ask your distributor" in door.get(f"/subscriptions/{stock.failed.pk}/").content.decode()
+
+
 @pytest.mark.parametrize("path", ["/orders/{0.pk}/", "/subscriptions/{0.subscription_id}/"])
 def test_what_became_of_an_order_that_needs_attention_is_being_found_out(door, subscription, path):
     order = factories.OrderFactory(subscription=subscription, status="needs_attention")

@@ -243,7 +243,7 @@ def _last_step(order: Order, ours_alone: bool) -> list[Step]:
         case OrderStatus.FAILED:
             return [Step("failed", "Not done", order.finished_at, "The licence service refused this change.")]
         case OrderStatus.NEEDS_ATTENTION:
-            return [Step("warn", "Needs attention", None, "Our staff have been told.")]
+            return [Step("warn", "Needs attention", None, "It is on our staff's list.")]
         case OrderStatus.WITHDRAWN:
             return [Step("failed", "Withdrawn", order.finished_at)]
         case OrderStatus.REJECTED:

@@ -150,7 +150,7 @@ def attention(about: actions.Situation, lines: list[words.Line]) -> Attention | 
             text = "Devices are not protected while it is suspended. Your distributor can activate it again."
             return Attention("warn", "This subscription is suspended", text)
         case S.FAILED:
-            text = "The licence service refused to start it. Your distributor has been told; nothing was charged."
+            text = "The licence service refused to start it, and nothing was charged. Ask your distributor."
             failure = _failure(lines, subscription)
             return failure.ended or Attention(
                 "danger", "This subscription could not be started", text, failure.url, failure.link
