@@ -232,7 +232,7 @@ POSTED = {
 @pytest.mark.parametrize("status", STATUSES)
 @pytest.mark.parametrize("name", OF_CUSTOMERS)
 def test_what_members_get_in_every_status(name, status, cast, visit):
-    """A page is the same for whoever may read it, and explains; a POST is refused by the role first, then the status."""
+    """What may be read may be read in each; a POST is refused by the role first, then by the status."""
     kind, got = TABLE[name]
     query = {"seats": SEATS[name]} if name in SEATS else {}
     read, posted = {}, {}
