@@ -16,7 +16,7 @@ from types import ModuleType
 from psycopg.conninfo import conninfo_to_dict
 
 NEEDS_NO_DATABASE = frozenset(
-    {"check", "collectstatic", "compilemessages", "diffsettings", "help", "lintmigrations", "makemessages",
+    {"check", "collectstatic", "compilemessages", "diffsettings", "help", "makemessages",
      "makemigrations", "version", "--help", "--version", "-h"}
 )  # fmt: skip
 NO_DATABASE = (

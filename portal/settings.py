@@ -53,7 +53,6 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "django.contrib.postgres",
     "django.forms",
     "allauth",
     "allauth.account",
@@ -263,8 +262,7 @@ PROCRASTINATE_WORKER_DEFAULTS = {
 # Seconds by which business time runs ahead; web, worker and emulator share it.
 CLOCK_OFFSET = timedelta(seconds=env.float("CLOCK_OFFSET", default=0.0))
 
-# --- checks and logs -------------------------------------------------------------------------------------------------
-MIGRATION_LINTER_OPTIONS = {"exclude_apps": ["account", "procrastinate"]}
+# --- logs ------------------------------------------------------------------------------------------------------------
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
