@@ -87,6 +87,22 @@ def test_a_change_that_was_not_done_is_told(see, subscription):
     assert "Vendor words" not in page
 
 
+def test_a_subscription_that_was_never_started_has_no_code_that_stopped_working(see, signed_in, cast):
+    never = factories.SubscriptionFactory(
+        account=cast.acme, status="cancelled", started_at=None, activation_code=None
+    )
+    page = see(never)
+    assert "It was never started, and nothing was charged." in page
+    assert "no longer works" not in page
+    assert re.search(r"<dt>Started</dt> <dd> Never </dd>", page)
+    rows = signed_in(cast.owner).get("/subscriptions/").content.decode()
+    assert re.search(r'data-label="Started">\s*<span class="soft">Never</span>', rows)
+
+
+def test_a_subscription_that_was_used_says_what_became_of_its_code(see, stock):
+    assert "its activation code no longer works" in see(stock.cancelled)
+
+
 def test_a_viewer_is_told_whom_to_ask(see, cast, subscription):
     page = see(subscription, cast.viewer)
     assert menu(page) == ["(Increase seats)", "(Decrease seats)", "(Get activation code)", "(Cancel subscription)"]

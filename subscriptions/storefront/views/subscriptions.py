@@ -157,7 +157,11 @@ def attention(about: actions.Situation, lines: list[words.Line]) -> Attention | 
             )
         case S.CANCELLED if subscription.cancelled_at:
             when = actions.day(subscription.cancelled_at, subscription)
-            text = "It is over for good, and its activation code no longer works."
+            text = (
+                "It is over for good, and its activation code no longer works."
+                if subscription.started_at
+                else "It was never started, and nothing was charged."
+            )
             failure = _failure(lines, subscription)
             return Attention("info", f"Cancelled on {when}", f"{text}{failure.by}", failure.url, failure.link)
     failure = _failure(lines, subscription)
