@@ -7,10 +7,7 @@ the row's lock; it reads a `Situation` and runs no query.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
-
-from django.contrib.auth.models import Group, Permission
 
 from subscriptions import clock, gateways
 from subscriptions.models import OPEN_ORDER, Member, Order, OrderStatus, Role, Subscription, SubscriptionStatus, User
@@ -508,34 +505,3 @@ def evidence(order: Order, subscription: Subscription, details: port.Details) ->
     if expected_at_vendor(order.after["Status"], details, clock.now()):
         return TARGET
     return BEFORE if expected_at_vendor(order.before["Status"], details, clock.now()) else NEITHER
-
-
-# --- staff groups ----------------------------------------------------------------------------------------------------
-
-_VIEWS = tuple(
-    f"view_{model}"
-    for model in ("account", "member", "product", "sku", "priceband", "subscription", "order", "vendorcall", "event",
-                  "user", "vendorstate")
-)  # fmt: skip
-_ALL_ACTIONS = tuple(f"{stem}_subscription" for stem in ACTIONS)
-_CATALOGUE = tuple(
-    f"{verb}_{model}" for verb in ("add", "change", "delete") for model in ("product", "sku", "priceband")
-)
-_ACCOUNTS = ("add_account", "change_account", "add_member", "change_member", "delete_member", "add_user", "change_user")
-
-# product.md, section 6. An Approver's own rights come with approvals; until then it reads.
-STAFF_GROUPS: dict[str, tuple[str, ...]] = {
-    "Support": (*_VIEWS, "details_subscription", "retry_subscription"),
-    "Operator": (*_VIEWS, *_ALL_ACTIONS, *_ACCOUNTS),
-    "Approver": _VIEWS,
-    "Catalogue manager": (*_VIEWS, *_CATALOGUE),
-    "Auditor": _VIEWS,
-}
-
-
-def apply_staff_groups(**kwargs: Any) -> None:
-    """Make the staff groups say exactly what the table says; runs after each migrate."""
-    by_codename = {one.codename: one for one in Permission.objects.filter(content_type__app_label="subscriptions")}
-    for name, codenames in STAFF_GROUPS.items():
-        group, _ = Group.objects.get_or_create(name=name)
-        group.permissions.set([by_codename[one] for one in codenames])

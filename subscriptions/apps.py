@@ -13,7 +13,7 @@ class SubscriptionsConfig(AppConfig):
         # Importing them registers them.
         import portal.checks  # noqa: F401
         from subscriptions import gateways
-        from subscriptions.actions import apply_staff_groups
+        from subscriptions.staff_groups import apply_staff_groups
 
         for vendor in settings.VENDORS:
             # A wrong option name fails here, at the start, and not with the first order.

@@ -9,7 +9,7 @@ from django.core.management import call_command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subscriptions import actions
+from subscriptions import actions, staff_groups
 from subscriptions.actions import BSS, COMMAND, STOREFRONT, SYSTEM, NotAllowed
 from subscriptions.models import SKU, Account, Product, Subscription
 from tests.factories import OrderFactory, SKUFactory, SubscriptionFactory
@@ -86,14 +86,14 @@ def test_staff_actions_do_not_exist_for_customers(stem, cast):
 def test_one_permission_for_each_action_and_groups_from_the_table(cast):
     subscription = SubscriptionFactory(account=cast.acme)
     for stem, action in actions.ACTIONS.items():
-        for group, codenames in actions.STAFF_GROUPS.items():
+        for group, codenames in staff_groups.STAFF_GROUPS.items():
             person = cast.people[group.lower().replace(" ", "_")]
             allowed = f"{stem}_subscription" in codenames
             assert (refusal(action, subscription, person, BSS) != "permission") == allowed, (stem, group)
-    assert {one for one in actions.STAFF_GROUPS["Support"] if not one.startswith("view_")} == {
+    assert {one for one in staff_groups.STAFF_GROUPS["Support"] if not one.startswith("view_")} == {
         "details_subscription", "retry_subscription",
     }  # fmt: skip
-    assert all(one.startswith("view_") for one in actions.STAFF_GROUPS["Auditor"])
+    assert all(one.startswith("view_") for one in staff_groups.STAFF_GROUPS["Auditor"])
     # A staff member without a group, and a customer who guesses a BSS address, get nothing.
     assert refusal(actions.SUSPEND, subscription, cast.owner, BSS) == "permission"
 
@@ -102,7 +102,7 @@ def test_groups_are_put_right_after_each_migrate():
     group = Group.objects.get(name="Auditor")
     group.permissions.add(*Group.objects.get(name="Operator").permissions.all())
     call_command("migrate", verbosity=0)
-    assert {one.codename for one in group.permissions.all()} == set(actions.STAFF_GROUPS["Auditor"])
+    assert {one.codename for one in group.permissions.all()} == set(staff_groups.STAFF_GROUPS["Auditor"])
 
 
 def test_limits_have_their_sentences(cast):

@@ -6,7 +6,7 @@ import uuid
 import pytest
 from django.urls import reverse
 
-from subscriptions import actions, lifecycle
+from subscriptions import actions, lifecycle, staff_groups
 from subscriptions.lifecycle import Wish
 from subscriptions.models import SKU, Order
 from tests.factories import SubscriptionFactory
@@ -100,7 +100,7 @@ def test_the_changed_input_is_kept_on_the_way_back_to_the_form(stem, operator, m
 def test_one_permission_for_each_action(person, stem, make, cast, signed_in):
     """A forged POST with everything right but the permission is a 403, and the form is one too."""
     subscription = make(CHANGES[stem][0])
-    may = f"{stem}_subscription" in actions.STAFF_GROUPS[GROUPS[person]]
+    may = f"{stem}_subscription" in staff_groups.STAFF_GROUPS[GROUPS[person]]
     browser = signed_in(cast.people[person])
     given = answers(subscription, stem)
     assert browser.get(url(stem, subscription)).status_code == (200 if may else 403)

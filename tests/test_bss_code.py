@@ -7,7 +7,7 @@ import pytest
 from django.core import mail
 from django.urls import reverse
 
-from subscriptions import actions
+from subscriptions import staff_groups
 from subscriptions.models import Event
 from tests.factories import PASSWORD, SubscriptionFactory
 
@@ -85,10 +85,10 @@ def test_mail_only_to_who_may_see_it(operator, ours, cast):
     assert not Event.objects.exists()
 
 
-@pytest.mark.parametrize("group", actions.STAFF_GROUPS)
+@pytest.mark.parametrize("group", staff_groups.STAFF_GROUPS)
 def test_its_own_permission(group, cast, signed_in, ours):
     browser = signed_in(cast.people[group.lower().replace(" ", "_")])
-    may = "code_subscription" in actions.STAFF_GROUPS[group]
+    may = "code_subscription" in staff_groups.STAFF_GROUPS[group]
     member = cast.acme.members.get(user=cast.manager)
     assert browser.get(url(ours)).status_code == (200 if may else 403)
     page = browser.get(reverse("admin:subscriptions_subscription_change", args=[ours.pk])).content.decode()

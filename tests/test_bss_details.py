@@ -6,7 +6,7 @@ import uuid
 import pytest
 from django.urls import reverse
 
-from subscriptions import actions, lifecycle
+from subscriptions import actions, lifecycle, staff_groups
 from subscriptions.lifecycle import Wish
 from subscriptions.models import Event, Order, Subscription, VendorCall
 from tests.factories import SubscriptionFactory
@@ -141,10 +141,10 @@ def test_a_reason_is_required(operator, drifted):
         assert "Enter a reason." in answer.content.decode()
 
 
-@pytest.mark.parametrize("group", actions.STAFF_GROUPS)
+@pytest.mark.parametrize("group", staff_groups.STAFF_GROUPS)
 def test_one_permission_for_each(group, cast, signed_in, drifted):
     browser = signed_in(cast.people[group.lower().replace(" ", "_")])
-    granted = actions.STAFF_GROUPS[group]
+    granted = staff_groups.STAFF_GROUPS[group]
     for method in (browser.get, browser.post):
         assert method(details(drifted)).status_code == (200 if "details_subscription" in granted else 403)
     for stem in ("take_theirs", "push_ours"):

@@ -5,7 +5,7 @@ import re
 import pytest
 from django.urls import reverse
 
-from subscriptions import actions, clock, lifecycle
+from subscriptions import actions, clock, lifecycle, staff_groups
 from subscriptions.admin import orders
 from subscriptions.lifecycle import Wish
 from subscriptions.models import Event, Order, Subscription
@@ -146,10 +146,10 @@ def test_a_reason_is_required_and_get_changes_nothing(stem, operator, held):
 
 
 @pytest.mark.parametrize("stem", ["retry", "give_up"])
-@pytest.mark.parametrize("group", actions.STAFF_GROUPS)
+@pytest.mark.parametrize("group", staff_groups.STAFF_GROUPS)
 def test_one_permission_for_each(group, stem, cast, signed_in, held):
     browser = signed_in(cast.people[group.lower().replace(" ", "_")])
-    may = f"{stem}_subscription" in actions.STAFF_GROUPS[group]
+    may = f"{stem}_subscription" in staff_groups.STAFF_GROUPS[group]
     given = {"reason": "Because", "idempotency_key": held.operation_id}
     assert browser.get(url(stem, held)).status_code == (200 if may else 403)
     assert browser.post(url(stem, held), given).status_code == (302 if may else 403)

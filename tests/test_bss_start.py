@@ -6,7 +6,7 @@ import uuid
 import pytest
 from django.urls import reverse
 
-from subscriptions import actions
+from subscriptions import staff_groups
 from subscriptions.models import Order, Subscription
 from tests.factories import AccountFactory, SKUFactory, SubscriptionFactory
 
@@ -110,10 +110,10 @@ def test_what_is_not_sold_is_not_offered(where, operator, cast):
     assert not Subscription.objects.exists()
 
 
-@pytest.mark.parametrize("group", actions.STAFF_GROUPS)
+@pytest.mark.parametrize("group", staff_groups.STAFF_GROUPS)
 def test_only_who_may_start_can(group, cast, signed_in, sku):
     browser = signed_in(cast.people[group.lower().replace(" ", "_")])
-    may = "start_subscription" in actions.STAFF_GROUPS[group]
+    may = "start_subscription" in staff_groups.STAFF_GROUPS[group]
     chooser = reverse("admin:subscriptions_subscription_start")
     assert browser.get(chooser).status_code == (200 if may else 403)
     assert browser.get(url(cast.acme)).status_code == (200 if may else 403)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from subscriptions import actions, lifecycle, reconciliation
+from subscriptions import lifecycle, reconciliation, staff_groups
 from subscriptions.actions import BSS, STOREFRONT
 from subscriptions.lifecycle import Wish
 from subscriptions.management.demo_data import cast, plan
@@ -132,7 +132,7 @@ def _trouble(stage: Stage, step: Step, subscription: Subscription) -> None:
 
 
 def _who(step: Step, line: Line) -> tuple[User, str]:
-    if step.by in actions.STAFF_GROUPS:
+    if step.by in staff_groups.STAFF_GROUPS:
         return User.objects.get(email=cast.email_of(step.by)), BSS
     return User.objects.get(email=cast.email_of(step.by, line.account)), STOREFRONT
 
