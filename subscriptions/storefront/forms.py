@@ -15,7 +15,7 @@ class SeatsForm(forms.Form):
     seats = forms.CharField(
         label="How many seats?",
         required=False,
-        widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off", "class": "seats-input"}),
+        widget=forms.TextInput(attrs={"inputmode": "numeric", "class": "seats-input"}),
     )
 
     def __init__(self, *args: Any, action: Action, subscription: Subscription, **kwargs: Any) -> None:

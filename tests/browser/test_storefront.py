@@ -82,6 +82,25 @@ def test_fewer_seats_and_the_way_to_cancel(open_page, ana, subscription, drain, 
 
 
 @EITHER_WAY
+@pytest.mark.parametrize("how", ["typed", "stepped"])
+def test_the_browsers_back_keeps_the_seats(open_page, ana, subscription, javascript, how):
+    page = open_page(ana, javascript=javascript)
+    page.goto(f"/subscriptions/{subscription.pk}/increase/")
+    seats = page.get_by_label("How many seats?")
+    if how == "typed":
+        seats.fill("41")
+    else:
+        page.get_by_role("button", name="One seat more").click()
+        expect(seats).to_have_value("27")
+        page.get_by_role("button", name="One seat more").click()
+        expect(seats).to_have_value("28")
+    page.get_by_role("button", name="Check your change").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Check your change")
+    page.go_back()
+    expect(seats).to_have_value("41" if how == "typed" else "28")
+
+
+@EITHER_WAY
 def test_the_code_is_shown_downloaded_and_sent(open_page, ana, subscription, drain, javascript):
     code = subscription.activation_code.reveal()
     page = open_page(ana, javascript=javascript)
