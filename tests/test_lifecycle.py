@@ -100,9 +100,10 @@ def test_start_refused_by_the_vendor_fails_and_can_be_given_up(cast, drain, emul
     order = lifecycle.start(cast.acme, sku, 12, actor=cast.operator, audience=BSS)
     drain()
     assert (fresh(order).status, fresh(order.subscription).status) == ("failed", "failed")
-    assert fresh(order).outcome_code == "9"
+    assert (fresh(order).outcome_code, fresh(order).needs_staff) == ("9", True)
     lifecycle.give_up(order.pk, actor=cast.operator, audience=BSS, reason="wrong product")
     assert (fresh(order).status, fresh(order.subscription).status) == ("failed", "cancelled")
+    assert fresh(order).needs_staff is False
 
 
 def test_start_can_be_retried_after_the_cause_is_mended(cast, drain, emulator):

@@ -81,6 +81,7 @@ def _retry(order: Order, subscription: Subscription, at: datetime) -> bool:
 
 
 def _give_up(order: Order, subscription: Subscription, at: datetime) -> bool:
+    order.needs_staff = False
     if order.status == OrderStatus.FAILED:
         subscription.give_up(at=at)
         return False
