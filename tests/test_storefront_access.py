@@ -46,3 +46,23 @@ def test_an_object_that_does_not_exist_is_404(signed_in, cast):
     for number in (0, 987654321, 10**30):
         assert client.get(f"/subscriptions/{number}/").status_code == 404
         assert client.get(f"/orders/{number}/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("person", "status", "title", "again"),
+    [
+        ("viewer", "active", "Increase seats: not within your role", False),
+        ("owner", "cancelled", "Increase seats: no longer possible", False),
+        ("owner", "suspended", "Increase seats: not possible now", True),
+    ],
+)
+def test_a_refusal_promises_a_later_chance_only_where_there_is_one(
+    signed_in, cast, stock, person, status, title, again
+):
+    client = signed_in(getattr(cast, person))
+    answer = client.post(f"/subscriptions/{getattr(stock, status).pk}/increase/check/", {"seats": "30"})
+    page = " ".join(answer.content.decode().split())
+    assert f"<h1>{title}</h1>" in page
+    assert "you asked for <strong>30</strong> seats" in page
+    assert ("When it is possible again" in page) == again
+    assert ("go on where you were" in page) == again

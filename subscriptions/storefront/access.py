@@ -44,6 +44,10 @@ def way_out(refusal: NotAllowed, subscription: Subscription) -> tuple[str, str]:
     return "", ""
 
 
+# What a person lacks, or what is over, does not come by waiting.
+_FOR_GOOD = {"role": "not within your role", "cancelled": "no longer possible", "vendor_cannot": "not possible"}
+
+
 def refused(
     request: HttpRequest,
     subscription: Subscription,
@@ -63,6 +67,8 @@ def refused(
         "account": subscription.account,
         "action": action,
         "refusal": refusal,
+        "how": _FOR_GOOD.get(refusal.code, "not possible now"),
+        "for_good": refusal.code in _FOR_GOOD,
         "way_out": url,
         "way_out_label": link,
         "asked": asked,
