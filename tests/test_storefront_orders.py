@@ -185,7 +185,10 @@ def test_an_order_that_staff_gave_up_is_not_said_to_be_refused(door, cast, subsc
 
 def test_an_order_that_was_refused_is_not_said_to_be_given_up(door, subscription):
     order = factories.OrderFactory(subscription=subscription, status="failed", outcome_code="5")
-    assert "The licence service refused this change." in see(door, order)
+    page = see(door, order)
+    assert "The licence service refused this change." in page
+    assert "nothing was charged. Ask your distributor." in page
+    assert "Try again later" not in page
 
 
 def start_of(cast, subscription_status, **more):

@@ -272,7 +272,7 @@ def _what_next(order: Order, trouble: Step | None) -> tuple[str, str, str]:
                 if order.action == "start"
                 else "The subscription is as it was before"
             )
-            return "Not done", f"{still}, and nothing was charged. Try again later, or ask your distributor.", "danger"
+            return "Not done", f"{still}, and nothing was charged. Ask your distributor.", "danger"
         case OrderStatus.NEEDS_ATTENTION:
             text = f"{FINDING_OUT} We are working on it, and there is nothing that you have to do."
             return "Needs attention", text, "warn"
