@@ -56,10 +56,12 @@ def refused(
     *,
     asked: str = "",
     again: str = "",
+    kept: dict[str, str] | None = None,
 ) -> HttpResponse:
     """The page that says why `action` is not possible: 403 for want of a role, 409 for a refused POST.
 
-    `asked` repeats what the person wanted, `again` is the address that still holds their input.
+    `asked` repeats what the person wanted, `again` is the address that still holds their input, or that
+    takes it as the POST `kept`.
     """
     url, link = way_out(refusal, subscription)
     context = {
@@ -73,6 +75,7 @@ def refused(
         "way_out_label": link,
         "asked": asked,
         "again": again,
+        "kept": kept,
     }
     status = 403 if refusal.code == "role" else 409 if request.method == "POST" else 200
     return render(request, "storefront/refused.html", context, status=status)

@@ -41,16 +41,26 @@ class SeatsForm(forms.Form):
         return min(max(start + by, self.low), self.high)
 
 
+REASON_LENGTH = 500
+
+
 class CancelForm(forms.Form):
     """Why somebody cancels; they need not say."""
 
     reason = forms.CharField(
         label="Why do you cancel?",
         required=False,
-        max_length=500,
         help_text="Your distributor reads it. You can leave it empty.",
         widget=forms.Textarea(attrs={"rows": 3}),
     )
+
+    def clean_reason(self) -> str:
+        # A browser sends each line end as two characters, which nobody has typed.
+        reason: str = self.cleaned_data["reason"].replace("\r\n", "\n")
+        if len(reason) > REASON_LENGTH:
+            sentence = f"The reason is too long: it has {len(reason):,} characters, and {REASON_LENGTH} are the most."
+            raise forms.ValidationError(sentence, code="too_long")
+        return reason
 
 
 class ConfirmForm(forms.Form):
