@@ -52,6 +52,24 @@ def test_at_the_minimum_the_way_out_is_cancel(see, cast):
     assert f'<a href="/subscriptions/{least.pk}/cancel/">Cancel subscription</a>' in page
 
 
+def test_numbers_have_thousands_separators_on_every_page(signed_in, cast):
+    client, sku = signed_in(cast.owner), factories.SKUFactory(seats_min=1000, seats_max=5000)
+    many = factories.SubscriptionFactory(account=cast.acme, sku=sku, seats=2500)
+    for path, expected in (
+        ("", ["<strong>2,500</strong>", "of at most 5,000", "Smallest 1,000", "Largest 5,000"]),
+        ("increase/check/?seats=3000", ["<strong>2,500</strong>", "<strong>3,000</strong>", "3,000 devices"]),
+        ("decrease/check/?seats=1500", ["<strong>1,500</strong>", "1,500 devices", "1,000 seats fewer than now"]),
+        ("cancel/", ["2,500 seats"]),
+        ("code/", ["2,500 seats"]),
+    ):
+        page = " ".join(client.get(f"/subscriptions/{many.pk}/{path}").content.decode().split())
+        for one in expected:
+            assert one in page, (path, one)
+    assert ">2,500</td>" in client.get("/subscriptions/").content.decode()
+    check = " ".join(client.post(f"/subscriptions/{many.pk}/cancel/check/").content.decode().split())
+    assert "<dd> 2,500 </dd>" in check
+
+
 def test_at_the_maximum(see, cast):
     page = see(factories.SubscriptionFactory(account=cast.acme, seats=500))
     assert "This product allows at most 500 seats." in page
@@ -88,9 +106,7 @@ def test_a_change_that_was_not_done_is_told(see, subscription):
 
 
 def test_a_subscription_that_was_never_started_has_no_code_that_stopped_working(see, signed_in, cast):
-    never = factories.SubscriptionFactory(
-        account=cast.acme, status="cancelled", started_at=None, activation_code=None
-    )
+    never = factories.SubscriptionFactory(account=cast.acme, status="cancelled", started_at=None, activation_code=None)
     page = see(never)
     assert "It was never started, and nothing was charged." in page
     assert "no longer works" not in page

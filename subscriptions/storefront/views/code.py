@@ -94,7 +94,7 @@ def _download(subscription: Subscription, shown: str) -> HttpResponse:
     lines = (
         f"{subscription.sku.product.name}",
         f"Subscription {subscription.number}, {subscription.account.name}",
-        f"Seats {subscription.seats}",
+        f"Seats {subscription.seats:,}",
         "",
         "Activation code",
         shown,
