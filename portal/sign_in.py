@@ -1,6 +1,7 @@
 """Sign-in rules on top of allauth."""
 
 import time
+from typing import Any, ClassVar
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
@@ -13,6 +14,11 @@ from django.utils.http import urlencode
 
 class ClosedAccountAdapter(DefaultAccountAdapter):
     """Nobody signs up alone: people come by invitation."""
+
+    error_messages: ClassVar[dict[str, Any]] = {
+        **DefaultAccountAdapter.error_messages,
+        "email_password_mismatch": "The email address or the password is not right.",
+    }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False

@@ -29,6 +29,15 @@ def test_a_wrong_password_is_said_above_the_heading_and_in_the_title(client, ana
     page = client.post("/account/login/", {"login": ana.email, "password": "wrong"}).content.decode()
     assert "<title>Error: Sign in - Seatdesk</title>" in page
     assert page.index("There is a problem") < page.index("<h1>")
+    assert "The email address or the password is not right." in page
+
+
+def test_the_page_that_asks_once_more_names_no_time_that_the_settings_may_differ_from(client, ana, settings):
+    settings.ACCOUNT_REAUTHENTICATION_TIMEOUT = 60
+    client.force_login(ana, backend=settings.AUTHENTICATION_BACKENDS[0])
+    page = client.get("/account/reauthenticate/").content.decode()
+    assert "minutes" not in page
+    assert "Your sign-in was some time ago." in page
 
 
 def test_a_missing_field_links_the_summary_to_the_field(client, db):
