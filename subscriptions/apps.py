@@ -10,8 +10,7 @@ class SubscriptionsConfig(AppConfig):
     verbose_name = "Subscriptions"
 
     def ready(self) -> None:
-        # Importing them registers them.
-        import portal.checks  # noqa: F401
+        import portal.checks  # noqa: F401 - importing them registers them
         from subscriptions import gateways
         from subscriptions.staff_groups import apply_staff_groups
 
