@@ -1,5 +1,6 @@
 """How an order is carried to the vendor: the policy as a pure function, and each class of outcome end to end."""
 
+import asyncio
 import json
 import logging
 import os
@@ -898,6 +899,16 @@ def put_job(task, status, *, worker=None, lock=None, queueing_lock=None, args=No
         )
 
 
+def rescue():
+    """One round of the task; browser tests of the same process leave Playwright's event loop running in this thread."""
+    running = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        async_to_sync(fulfilment.rescue.func)(SimpleNamespace(app=app), 0)
+    finally:
+        asyncio._set_running_loop(running)
+
+
 @pytest.mark.django_db
 class TestUpkeep:
     def test_rescue_runs_lost_jobs_again_whatever_else_was_lost(self, lost_worker):
@@ -906,7 +917,7 @@ class TestUpkeep:
         put_job("sweep", "todo", queueing_lock="sweep")
         put_job("fulfil", "doing", worker=lost_worker, lock="subscription-1", args={"order_id": 1})
         put_job("fulfil", "doing", lock="subscription-2", args={"order_id": 2})
-        async_to_sync(fulfilment.rescue.func)(SimpleNamespace(app=app), 0)
+        rescue()
         assert sorted(jobs("todo")) == ["fulfil", "fulfil", "sweep"]
         assert jobs("doing") == []
 
@@ -915,7 +926,7 @@ class TestUpkeep:
             cursor.execute("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id")
             alive = cursor.fetchone()[0]
         put_job("fulfil", "doing", worker=alive, lock="subscription-1", args={"order_id": 1})
-        async_to_sync(fulfilment.rescue.func)(SimpleNamespace(app=app), 0)
+        rescue()
         assert jobs("doing") == ["fulfil"]
 
     @pytest.mark.parametrize(
