@@ -1,8 +1,10 @@
 """Everything that is stored, by noun."""
 
-from subscriptions.models.accounts import Account, Member, Role, User
-from subscriptions.models.catalogue import SKU, PriceBand, Product
+from subscriptions.models.accounts import Account, Language, Member, Role, User
+from subscriptions.models.catalogue import SKU, ApprovalLimit, ChangeTarget, PriceBand, Product, Timing
 from subscriptions.models.event import Event
+from subscriptions.models.ledger import Charge, ChargeKind
+from subscriptions.models.notice import Notice
 from subscriptions.models.order import OPEN_ORDER, Order, OrderStatus, Purpose, VendorCall, VendorState
 from subscriptions.models.subscription import Subscription, SubscriptionStatus
 
@@ -10,8 +12,14 @@ __all__ = [
     "OPEN_ORDER",
     "SKU",
     "Account",
+    "ApprovalLimit",
+    "ChangeTarget",
+    "Charge",
+    "ChargeKind",
     "Event",
+    "Language",
     "Member",
+    "Notice",
     "Order",
     "OrderStatus",
     "PriceBand",
@@ -20,6 +28,7 @@ __all__ = [
     "Role",
     "Subscription",
     "SubscriptionStatus",
+    "Timing",
     "User",
     "VendorCall",
     "VendorState",

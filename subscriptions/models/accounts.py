@@ -1,9 +1,11 @@
 """Who uses the portal: people, customer companies, and what a person may do in one."""
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Lower
 
@@ -52,15 +54,38 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.name.split(" ", 1)[0]
 
 
+class Language(models.TextChoices):
+    ENGLISH = "en", "English"
+    GERMAN = "de", "Deutsch"
+
+
 class Account(models.Model):
-    """A customer company."""
+    """A customer company. Its currency and time zone stay once it is charged: the ledger is kept in them."""
 
     name = models.CharField(max_length=200)
     time_zone = models.CharField(max_length=64, default="UTC", help_text="IANA name, such as Europe/Ljubljana.")
+    language = models.CharField(max_length=8, choices=Language.choices, default=Language.ENGLISH)
+    currency = models.CharField(max_length=3, default="EUR", help_text="ISO 4217 code of its prices and statements.")
+    discount = models.DecimalField(
+        "discount, per cent", max_digits=5, decimal_places=2, default=Decimal(0), help_text="Off every price."
+    )
+    # What a vendor or an invoice asks of a company; some products are sold to complete ones only.
+    legal_name = models.CharField(max_length=200, blank=True)
+    address = models.TextField(blank=True)
+    country = models.CharField(max_length=2, blank=True, help_text="ISO 3166 code, such as SI.")
+    vat_id = models.CharField("VAT ID", max_length=32, blank=True)
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(discount__gte=0, discount__lte=100),
+                name="account_discount_per_cent",
+                violation_error_message="A discount is from 0 to 100 per cent.",
+            ),
+            models.CheckConstraint(condition=models.Q(currency__regex=r"^[A-Z]{3}$"), name="account_currency_iso"),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -80,6 +105,12 @@ class Member(models.Model):
     account = models.ForeignKey(Account, models.CASCADE, related_name="members")
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=16, choices=Role.choices, default=Role.VIEWER)
+    notices_off = ArrayField(
+        models.CharField(max_length=32),
+        default=list,
+        blank=True,
+        help_text="Kinds of notice that the person declined.",
+    )
 
     class Meta:
         constraints = [

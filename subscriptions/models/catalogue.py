@@ -15,6 +15,9 @@ class Product(models.Model):
     name = models.CharField(max_length=200, unique=True)
     description = models.TextField(blank=True)
     is_sold = models.BooleanField("sold", default=True, help_text="Off: no new subscriptions; running ones go on.")
+    needs_company_details = models.BooleanField(
+        default=False, help_text="Sold only to companies whose legal name, address and country are known."
+    )
 
     class Meta:
         ordering = ["name"]
@@ -76,6 +79,13 @@ class SKU(models.Model):
     bills_while_suspended = models.BooleanField(default=False)
     cancel_credit = models.CharField(max_length=8, choices=CancelCredit.choices, default=CancelCredit.NONE)
     cancel_needs_approval = models.BooleanField(default=False)
+    trial_days = models.PositiveSmallIntegerField(default=0, help_text="0: there is no trial.")
+    grace_days = models.PositiveSmallIntegerField(
+        default=14, help_text="Days in which an expired subscription can still be renewed."
+    )
+    change_targets = models.ManyToManyField(
+        "self", through="ChangeTarget", symmetrical=False, related_name="change_sources"
+    )
     is_sold = models.BooleanField("sold", default=True)
 
     class Meta:
@@ -89,6 +99,18 @@ class SKU(models.Model):
                 violation_error_message="The largest number of seats must be at least the smallest, both at least 1.",
             ),
             models.CheckConstraint(condition=Q(term_months__gte=1), name="sku_term_positive"),
+            models.CheckConstraint(
+                condition=~Q(billing_period=BillingPeriod.YEAR) | Q(term_months__in=range(12, 121, 12)),
+                name="sku_term_holds_whole_periods",
+                violation_error_message="A SKU that is billed by the year has a term of 12, 24, 36, ... months.",
+            ),
+            models.CheckConstraint(
+                condition=~Q(
+                    increase_policy=IncreasePolicy.HIGH_WATER, decrease_policy=DecreasePolicy.IMMEDIATE_CREDIT
+                ),
+                name="sku_policies_agree",
+                violation_error_message="A period billed at its highest count cannot give a credit for a decrease.",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -99,6 +121,52 @@ class SKU(models.Model):
         return self.subscriptions.exclude(status="cancelled").exclude(
             seats__gte=self.seats_min, seats__lte=self.seats_max
         )
+
+
+class Timing(models.TextChoices):
+    NOW = "now", "Now"
+    RENEWAL = "renewal", "At the renewal"
+    EITHER = "either", "Now or at the renewal"
+
+
+class ChangeTarget(models.Model):
+    """A SKU that subscriptions of another one can change to (upgrade, downgrade), and when."""
+
+    sku = models.ForeignKey(SKU, models.CASCADE, related_name="targets", verbose_name="SKU")
+    target = models.ForeignKey(SKU, models.CASCADE, related_name="+")
+    timing = models.CharField(max_length=8, choices=Timing.choices, default=Timing.EITHER)
+
+    class Meta:
+        ordering = ["sku", "target"]
+        constraints = [
+            models.UniqueConstraint(fields=["sku", "target"], name="one_target_of_a_sku"),
+            models.CheckConstraint(condition=~Q(sku=F("target")), name="target_is_another_sku"),
+        ]
+
+    def __str__(self) -> str:
+        return f"to {self.target}"
+
+
+class ApprovalLimit(models.Model):
+    """From which amounts staff must approve an order for a SKU, in one currency; empty means no limit of that kind."""
+
+    sku = models.ForeignKey(SKU, models.CASCADE, related_name="approval_limits", verbose_name="SKU")
+    currency = models.CharField(max_length=3, default="EUR", help_text="ISO 4217 code.")
+    orders_from = models.DecimalField(
+        max_digits=12, decimal_places=3, null=True, blank=True, validators=[MinValueValidator(0)],
+        help_text="Orders that cost at least this much now wait for approval.",
+    )  # fmt: skip
+    cancels_under = models.DecimalField(
+        max_digits=12, decimal_places=3, null=True, blank=True, validators=[MinValueValidator(0)],
+        help_text="Where cancels need approval: those whose period costs less than this are automatic.",
+    )  # fmt: skip
+
+    class Meta:
+        ordering = ["sku", "currency"]
+        constraints = [models.UniqueConstraint(fields=["sku", "currency"], name="one_approval_limit_for_a_currency")]
+
+    def __str__(self) -> str:
+        return f"{self.currency}: orders from {self.orders_from}, cancels under {self.cancels_under}"
 
 
 class PriceBand(models.Model):

@@ -76,7 +76,9 @@ class Order(models.Model):
     operation_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     generation = models.PositiveSmallIntegerField(default=1, editable=False)
     idempotency_key = models.UUIDField(null=True, editable=False)
+    quote = models.JSONField(null=True, editable=False, help_text="What it costs, as it was shown; empty: nothing.")
     placed_at = models.DateTimeField(editable=False)
+    due_at = models.DateTimeField(null=True, editable=False, help_text="When a scheduled order takes effect.")
     first_sent_at = models.DateTimeField(null=True, editable=False)
     next_attempt_at = models.DateTimeField(null=True, editable=False)
     retried_at = models.DateTimeField(null=True, editable=False)
@@ -101,6 +103,9 @@ class Order(models.Model):
                 condition=Q(status=OrderStatus.SCHEDULED),
                 name="one_scheduled_order_for_a_subscription",
             ),
+            models.CheckConstraint(
+                condition=~Q(status=OrderStatus.SCHEDULED) | Q(due_at__isnull=False), name="scheduled_order_has_a_date"
+            ),
             models.UniqueConstraint(
                 fields=["actor", "idempotency_key"],
                 condition=Q(idempotency_key__isnull=False),
@@ -109,6 +114,8 @@ class Order(models.Model):
         ]
         indexes = [
             models.Index(fields=["subscription", "-id"], name="order_history"),
+            models.Index(fields=["due_at"], condition=Q(status=OrderStatus.SCHEDULED), name="order_due"),
+            models.Index(fields=["-id"], condition=Q(status=OrderStatus.AWAITING_APPROVAL), name="order_approvals"),
             models.Index(
                 fields=["next_attempt_at"],
                 condition=Q(status__in=[OrderStatus.PLACED, OrderStatus.IN_PROGRESS]),
@@ -127,13 +134,21 @@ class Order(models.Model):
                 fields=[
                     "subscription",
                     "action",
-                    "before",
                     "after",
                     "actor",
                     "operation_id",
                     "idempotency_key",
+                    "quote",
                     "placed_at",
+                    "due_at",
                 ],
+            ),
+            # Other changes may come before a scheduled one: it learns what it changes when it falls due.
+            pgtrigger.Protect(
+                name="before_is_final",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Q(old__before__df=pgtrigger.F("new__before"))
+                & ~pgtrigger.Q(old__status=S.SCHEDULED),
             ),
         ]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pgtrigger
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django_fsm import RETURN_VALUE, FSMField, transition
 
 from subscriptions.models.accounts import Account, Role, User
-from subscriptions.models.catalogue import SKU
+from subscriptions.models.catalogue import SKU, Product
 from subscriptions.models.secrets import EncryptedField
 from subscriptions.vendors.port import Secret
 
@@ -103,6 +103,20 @@ class Subscription(models.Model):
     suspended_at = models.DateTimeField(null=True, editable=False)
     ends_at = models.DateTimeField(null=True, editable=False)
     cancelled_at = models.DateTimeField(null=True, editable=False)
+    # Dates are days in the account's time zone, ranges half-open; all empty before the start.
+    currency = models.CharField(max_length=3, default="EUR", editable=False)
+    auto_renew = models.BooleanField("renews automatically", default=True, editable=False)
+    anchor_day = models.PositiveSmallIntegerField(null=True, editable=False)
+    period_start = models.DateField(null=True, editable=False)
+    period_end = models.DateField(null=True, editable=False)
+    term_end = models.DateField(null=True, editable=False)
+    trial_ends = models.DateField(null=True, editable=False)
+    grace_ends = models.DateField(null=True, editable=False)
+    reminder_due_on = models.DateField(null=True, editable=False)
+    peak_seats = models.PositiveIntegerField(default=0, editable=False)
+    # A trial stays known after it was converted or ended: there is one for an account and product.
+    trial_of = models.ForeignKey(Product, models.PROTECT, null=True, editable=False, related_name="+")
+    next_due_at = models.DateTimeField(null=True, editable=False)
     version = models.PositiveIntegerField(default=1, editable=False)
     # The vendor's last answer, for Get details when the vendor cannot be reached; never a source of our record.
     vendor_record = models.JSONField(null=True, editable=False)
@@ -115,8 +129,20 @@ class Subscription(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(status__in=SubscriptionStatus.values), name="subscription_status_known"),
             models.CheckConstraint(condition=Q(seats__gte=1), name="subscription_seats_positive"),
+            models.CheckConstraint(
+                condition=Q(period_start__isnull=True) | Q(period_end__gt=F("period_start")),
+                name="subscription_period_in_order",
+            ),
+            models.UniqueConstraint(
+                fields=["account", "trial_of"],
+                condition=Q(trial_of__isnull=False) & ~Q(status__in=[S.FAILED]),
+                name="one_trial_for_an_account_and_product",
+            ),
         ]
-        indexes = [models.Index(fields=["account", "-id"], name="subscription_of_account")]
+        indexes = [
+            models.Index(fields=["account", "-id"], name="subscription_of_account"),
+            models.Index(fields=["next_due_at"], condition=Q(next_due_at__isnull=False), name="subscription_due"),
+        ]
         triggers = [
             pgtrigger.FSM(name="status_moves", field="status", transitions=PAIRS),
             pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
@@ -135,6 +161,15 @@ class Subscription(models.Model):
             ("give_up_subscription", "Can give up an order"),
             ("take_theirs_subscription", "Can settle a difference by taking the vendor's value"),
             ("push_ours_subscription", "Can settle a difference by sending our value"),
+            ("keep_subscription", "Can keep a subscription that is ending"),
+            ("undo_subscription", "Can undo a scheduled order"),
+            ("renew_subscription", "Can renew an expired subscription"),
+            ("auto_renew_subscription", "Can switch the automatic renewal"),
+            ("convert_subscription", "Can convert a trial"),
+            ("change_sku_subscription", "Can change the SKU"),
+            ("approve_subscription", "Can approve an order"),
+            ("reject_subscription", "Can reject an order"),
+            ("correct_subscription", "Can correct the ledger by a line"),
         ]
 
     def __str__(self) -> str:
