@@ -8,7 +8,7 @@ import calendar
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -20,9 +20,6 @@ from babel.numbers import get_currency_precision
 from subscriptions.models.catalogue import CancelCredit, DecreasePolicy, IncreasePolicy
 
 TIMES, BY, MINUS = "\N{MULTIPLICATION SIGN}", "\N{DIVISION SIGN}", "\N{MINUS SIGN}"
-
-
-# --- money -----------------------------------------------------------------------------------------------------------
 
 
 def minor_units(currency: str) -> int:
@@ -47,9 +44,6 @@ def unit_money(price: Decimal, currency: str) -> str:
     """A price of one seat for readers, never rounded: at least the currency's decimals, more if it has more."""
     places = max(minor_units(currency), -int(price.normalize().as_tuple().exponent))
     return f"{currency} {price:,.{places}f}"
-
-
-# --- days ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,15 +119,16 @@ def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-# --- what is known before ---------------------------------------------------------------------------------------------
-
-
 class NoPrice(Exception):  # noqa: N818 - a refusal that the reader can act on, like NotAllowed
     """The price list has no band for these seats; `sentence` is for the page."""
 
     def __init__(self, seats: int, currency: str) -> None:
         self.sentence = f"There is no price for {_counted(seats, 'seat')} in {currency}. Ask your distributor."
         super().__init__(self.sentence)
+
+
+def _plain(number: Decimal) -> str:
+    return f"{number.normalize():f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,36 +161,21 @@ class Terms:
     bills_while_suspended: bool
 
     def __post_init__(self) -> None:
-        for policy, value in (
-            (IncreasePolicy, self.increase),
-            (DecreasePolicy, self.decrease),
-            (CancelCredit, self.cancel_credit),
-        ):
-            if value not in policy.values:
-                raise ValueError(f"{value} is no {policy.__name__}.")
+        increase, decrease = IncreasePolicy(self.increase), DecreasePolicy(self.decrease)
+        CancelCredit(self.cancel_credit)
         if not 0 <= self.discount <= 100:
             raise ValueError(f"A discount of {self.discount} % is none.")
         if self.months < 1:
             raise ValueError("A billing period has at least one month.")
-        if (self.increase, self.decrease) == (IncreasePolicy.HIGH_WATER, DecreasePolicy.IMMEDIATE_CREDIT):
+        if increase == IncreasePolicy.HIGH_WATER and decrease == DecreasePolicy.IMMEDIATE_CREDIT:
             raise ValueError("A period billed at its highest count gives no credit within it.")
 
     @property
     def fingerprint(self) -> str:
         """Equal exactly when everything is, whatever the order of the bands and the zeros that end a number."""
-        facts = [
-            self.sku,
-            self.currency,
-            [[band.seats_from, _plain(band.price)] for band in sorted(self.bands, key=lambda band: band.seats_from)],
-            _plain(self.discount),
-            self.months,
-            self.term_months,
-            str(self.increase),
-            str(self.decrease),
-            str(self.cancel_credit),
-            self.bills_while_suspended,
-        ]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        bands = sorted((band.seats_from, _plain(band.price)) for band in self.bands)
+        facts = json.dumps(asdict(self) | {"bands": bands}, sort_keys=True, default=_plain)
+        return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
     def unit_price(self, seats: int) -> Decimal:
         """Of one seat for one period when there are so many, discount taken off, not rounded; or `NoPrice`."""
@@ -217,10 +197,6 @@ class Terms:
         price = unit_money(self._list_price(seats), self.currency)
         less = f" less {_plain(self.discount)} %" if self.discount else ""
         return f"{_counted(charged, 'seat')} {TIMES} {price}{less}"
-
-
-def _plain(number: Decimal) -> str:
-    return f"{number.normalize():f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +222,6 @@ class Standing:
     def __post_init__(self) -> None:
         if self.seats < 1 or not 1 <= self.anchor_day <= 31:
             raise ValueError("A subscription has at least one seat and an anchor day from 1 to 31.")
-
-
-# --- changes ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,9 +270,6 @@ class EndOfPeriod:
 Change = Start | SetSeats | Cancel | ChangeSKU | Activate | Convert | NextPeriod | EndOfPeriod
 
 
-# --- the quote --------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of the ledger to be. `kind` is "period" (a period as such), "change" or "credit" (negative).
@@ -341,58 +311,30 @@ class Quote:
         return sum((line.amount for line in self.lines), rounded(Decimal(), self.currency))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, amounts as text; `from_json` gives back an equal quote."""
-        later = self.later
-        return {
-            "currency": self.currency,
-            "on": self.on.isoformat(),
-            "lines": [
-                {
-                    "kind": line.kind,
-                    "words": line.words,
-                    "amount": f"{line.amount:f}",
-                    "seats": line.seats,
-                    "unit_price": f"{line.unit_price:f}",
-                    "covers": {"start": line.covers.start.isoformat(), "end": line.covers.end.isoformat()},
-                }
-                for line in self.lines
-            ],
-            "later": later
-            and {
-                "seats": later.seats,
-                "amount": f"{later.amount:f}",
-                "starts": later.starts.isoformat(),
-                "months": later.months,
-                "words": later.words,
-            },
-        }
+        """Plain JSON, amounts as text and days as ISO dates; `from_json` gives back an equal quote."""
+        return json.loads(json.dumps(asdict(self), default=_text))
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Quote":
-        later = data["later"]
+        lines, later = data["lines"], data["later"]
         return cls(
             currency=data["currency"],
             on=date.fromisoformat(data["on"]),
             lines=tuple(
                 Line(
-                    kind=line["kind"],
-                    words=line["words"],
-                    amount=Decimal(line["amount"]),
-                    seats=line["seats"],
-                    unit_price=Decimal(line["unit_price"]),
-                    covers=Period(*(date.fromisoformat(line["covers"][edge]) for edge in ("start", "end"))),
+                    **line
+                    | {name: Decimal(line[name]) for name in ("amount", "unit_price")}
+                    | {"covers": Period(**{edge: date.fromisoformat(day) for edge, day in line["covers"].items()})}
                 )
-                for line in data["lines"]
+                for line in lines
             ),
             later=later
-            and Later(
-                seats=later["seats"],
-                amount=Decimal(later["amount"]),
-                starts=date.fromisoformat(later["starts"]),
-                months=later["months"],
-                words=later["words"],
-            ),
+            and Later(**later | {"amount": Decimal(later["amount"]), "starts": date.fromisoformat(later["starts"])}),
         )
+
+
+def _text(value: Decimal | date) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else value.isoformat()
 
 
 def quote(standing: Standing | None, terms: Terms, change: Change, on: date) -> Quote:
@@ -459,7 +401,7 @@ def _beginning(terms: Terms, seats: int, on: date, kind: str) -> Quote:
     if seats < 1:
         raise ValueError("A subscription has at least one seat.")
     period = first_period(on, terms.months)
-    return Quote(terms.currency, on, (_period_line(terms, seats, period, kind),), _later(terms, seats, period.end))
+    return Quote(terms.currency, on, (_line(kind, terms, seats, seats, period, on),), _later(terms, seats, period.end))
 
 
 def _renewal(standing: Standing, terms: Terms) -> Quote:
@@ -467,7 +409,7 @@ def _renewal(standing: Standing, terms: Terms) -> Quote:
     if not _is_billed(standing, terms):
         later = None if standing.trial else _later_if_priced(terms, standing.seats, period.end)
         return Quote(terms.currency, period.start, (), later)
-    line = _period_line(terms, standing.seats, period, "period")
+    line = _line("period", terms, standing.seats, standing.seats, period, period.start)
     return Quote(terms.currency, period.start, (line,), _later(terms, standing.seats, period.end))
 
 
@@ -476,7 +418,7 @@ def _activation(here: Standing, terms: Terms, on: date, boundary: date, *, bille
     if here.trial:
         return Quote(terms.currency, on, (), None)
     later = _later_if_priced(terms, here.seats, boundary)
-    lines = () if billed or later is None else (_days_line(terms, here.seats, here.seats, here.period, on),)
+    lines = () if billed or later is None else (_line("change", terms, here.seats, here.seats, here.period, on),)
     return Quote(terms.currency, on, lines, later)
 
 
@@ -484,7 +426,7 @@ def _increase(here: Standing, terms: Terms, seats: int, on: date) -> tuple[Line,
     added = seats - here.seats
     unit_price = terms.unit_price(seats)
     if terms.increase == IncreasePolicy.PRORATE_DAYS:
-        return (_days_line(terms, added, seats, here.period, on),)
+        return (_line("change", terms, added, seats, here.period, on),)
     if terms.increase == IncreasePolicy.FULL_PERIOD:
         rest = Period(on, here.period.end)
         words = f"{terms._words(added, seats)}, the full period ({days_words(rest)})"
@@ -498,22 +440,15 @@ def _increase(here: Standing, terms: Terms, seats: int, on: date) -> tuple[Line,
     return (Line("change", words, due, seats, unit_price, here.period),)
 
 
-def _period_line(terms: Terms, seats: int, period: Period, kind: str) -> Line:
-    words = f"{terms._words(seats, seats)}, {days_words(period)}"
-    return Line(kind, words, terms.line(seats), seats, terms.unit_price(seats), period)
-
-
-def _days_line(terms: Terms, charged: int, seats: int, period: Period, on: date) -> Line:
-    """So many seats for the days that are left, at the price that holds for `seats` of them."""
+def _line(kind: str, terms: Terms, charged: int, seats: int, period: Period, on: date) -> Line:
+    """So many seats, at the price that holds for `seats` of them, for the days of a period from `on`."""
     unit_price = terms.unit_price(seats)
     rest = Period(on, period.end)
-    words = terms._words(charged, seats)
-    if rest == period:
-        words += f", {days_words(period)}"
-    else:
-        words += f" {TIMES} {rest.days} of {_counted(period.days, 'day')} ({days_words(rest)})"
+    words = f"{terms._words(charged, seats)}, {days_words(rest)}"
+    if rest.days < period.days:
+        words = f"{terms._words(charged, seats)} {TIMES} {rest.days} of {period.days} days ({days_words(rest)})"
     amount = rounded(Fraction(charged * unit_price) * rest.days / period.days, terms.currency)
-    return Line("change", words, amount, charged, unit_price, rest)
+    return Line(kind, words, amount, charged, unit_price, rest)
 
 
 def _credit(here: Standing, terms: Terms, seats: int, on: date) -> tuple[Line, ...]:
