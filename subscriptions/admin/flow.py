@@ -46,6 +46,10 @@ class ActionView(View):
         """Where "Go back" leads."""
         raise NotImplementedError
 
+    def result_address(self, order: Order) -> str:
+        """Where what came of it is shown."""
+        return order_url(order.pk)
+
     def why_not(self) -> NotAllowed | None:
         raise NotImplementedError
 
@@ -99,7 +103,7 @@ class ActionView(View):
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
         form = self.make_form(request.POST)
         if not self.checking and (known := self.known(request.POST.get("idempotency_key", ""))):
-            return redirect(order_url(known.pk))
+            return redirect(self.result_address(known))
         if refusal := self.why_not():
             return self.refuse(refusal, form)
         if "change" in request.POST:
@@ -115,7 +119,7 @@ class ActionView(View):
             order = self.place(form)
         except NotAllowed as refusal:
             return self.refuse(refusal, form)
-        return redirect(order_url(order.pk))
+        return redirect(self.result_address(order))
 
     def known(self, key: str) -> Order | None:
         """The order that this check page has led to before."""
