@@ -1,9 +1,12 @@
 """Rows for tests. A factory may insert any status; it never updates one."""
 
+from datetime import timedelta
+
 import factory
 from factory.django import DjangoModelFactory
 
-from subscriptions import clock
+from subscriptions import actions, clock, pricing
+from subscriptions.actions import terms
 from subscriptions.models import (
     SKU,
     Account,
@@ -64,6 +67,7 @@ class ProductFactory(DjangoModelFactory):
 class SKUFactory(DjangoModelFactory):
     class Meta:
         model = SKU
+        skip_postgeneration_save = True
 
     product = factory.SubFactory(ProductFactory)
     code = factory.Sequence(lambda n: f"KL{n:04d}")
@@ -71,6 +75,14 @@ class SKUFactory(DjangoModelFactory):
     vendor_product_id = factory.Sequence(lambda n: f"PRODUCT-{n}")
     seats_min = 5
     seats_max = 500
+    # At once, so that a test of a decrease sees it; what the next period brings has tests of its own.
+    decrease_policy = "immediate_no_credit"
+
+    @factory.post_generation
+    def prices(self, create, extracted, **kwargs):
+        """{seats from: price} in EUR; one price for all unless told otherwise, none with {}."""
+        bands = {1: "3.50"} if extracted is None else extracted
+        PriceBand.objects.bulk_create(PriceBand(sku=self, seats_from=n, price=price) for n, price in bands.items())
 
 
 class PriceBandFactory(DjangoModelFactory):
@@ -99,6 +111,22 @@ class SubscriptionFactory(DjangoModelFactory):
     activation_code = factory.LazyAttribute(
         lambda self: None if self.status in ("pending", "failed") else Secret("FAKE0-AAAAA-BBBBB-CCCCC")
     )
+    currency = factory.SelfAttribute("account.currency")
+    # The first period and term, as a start on that day begins them.
+    period_start = factory.LazyAttribute(
+        lambda self: self.started_at and actions.local_day(self.started_at, self.account)
+    )
+    anchor_day = factory.LazyAttribute(lambda self: self.period_start and self.period_start.day)
+    period_end = factory.LazyAttribute(
+        lambda self: self.period_start and pricing.first_period(self.period_start, self.sku.billing_months).end
+    )
+    term_end = factory.LazyAttribute(
+        lambda self: self.period_start
+        and pricing.add_months(self.period_start, self.sku.term_months, self.period_start.day)
+    )
+    peak_seats = factory.LazyAttribute(lambda self: self.seats if self.period_start else 0)
+    reminder_due_on = factory.LazyAttribute(lambda self: self.term_end and self.term_end - timedelta(days=30))
+    next_due_at = factory.LazyAttribute(lambda self: terms.next_due(self))
 
 
 class OrderFactory(DjangoModelFactory):

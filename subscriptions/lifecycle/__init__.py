@@ -1,42 +1,39 @@
-"""The only writer of status and seats: places orders, and applies what became of them.
+"""The only writer of status, seats and charges: places orders, and applies what became of them.
 
 Every function locks the rows in id order (subscription, then order), decides again under the lock, makes the
-transitions in memory, and writes one UPDATE for each table, one INSERT of events and one of jobs, in one short durable
-transaction. Nothing here talks to a vendor, to mail or to the disk. The single forms are the many forms with one row.
+transitions in memory, and writes one UPDATE for each table, one INSERT of events, of charges and of jobs, in one short
+durable transaction. Nothing here talks to a vendor, to mail or to the disk. The single forms are the many forms with
+one row.
 """
 
 from subscriptions.lifecycle.acts import mail_code, note_details, reveal_code
 from subscriptions.lifecycle.attempts import Attempt, Decision, Hold, Result, Verdict, Wait, apply, apply_many, claim
-from subscriptions.lifecycle.placing import STALE, Wish, place, place_many, start, why_not_take
+from subscriptions.lifecycle.orders import DISCARD, KEEP, Wish
+from subscriptions.lifecycle.periods import catch_up, due_ids
+from subscriptions.lifecycle.placing import (
+    STALE,
+    STALE_QUOTE,
+    correct,
+    new_subscription,
+    place,
+    place_many,
+    planned_choices,
+    planned_words,
+    price_start,
+    start,
+    why_not_start,
+    why_not_take,
+    why_not_target,
+)  # fmt: skip
+from subscriptions.lifecycle.planning import approve, reject, undo
 from subscriptions.lifecycle.rows import CALL_FIELDS, finish
 from subscriptions.lifecycle.settling import give_up, retry
 from subscriptions.lifecycle.upkeep import due_for_ping, open_vendor, pause_vendor, sweep
 
 __all__ = [
-    "CALL_FIELDS",
-    "STALE",
-    "Attempt",
-    "Decision",
-    "Hold",
-    "Result",
-    "Verdict",
-    "Wait",
-    "Wish",
-    "apply",
-    "apply_many",
-    "claim",
-    "due_for_ping",
-    "finish",
-    "give_up",
-    "mail_code",
-    "note_details",
-    "open_vendor",
-    "pause_vendor",
-    "place",
-    "place_many",
-    "retry",
-    "reveal_code",
-    "start",
-    "sweep",
-    "why_not_take",
-]
+    "CALL_FIELDS", "DISCARD", "KEEP", "STALE", "STALE_QUOTE", "Attempt", "Decision", "Hold", "Result", "Verdict",
+    "Wait", "Wish", "apply", "apply_many", "approve", "catch_up", "claim", "correct", "due_for_ping", "due_ids",
+    "finish", "give_up", "mail_code", "new_subscription", "note_details", "open_vendor", "pause_vendor", "place",
+    "place_many", "planned_choices", "planned_words", "price_start", "reject", "retry", "reveal_code", "start",
+    "sweep", "undo", "why_not_start", "why_not_take", "why_not_target",
+]  # fmt: skip

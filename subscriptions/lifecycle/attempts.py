@@ -9,8 +9,8 @@ from django.db import transaction
 from django.db.models import Max
 
 from subscriptions import actions, clock
-from subscriptions.lifecycle import rows
-from subscriptions.models import Event, Order, OrderStatus, Purpose, Subscription, VendorCall
+from subscriptions.lifecycle import charges, rows
+from subscriptions.models import SKU, Charge, Event, Order, OrderStatus, Purpose, Subscription, VendorCall
 from subscriptions.vendors.port import Answer, Secret
 
 
@@ -69,7 +69,7 @@ def claim(
                     rows.update([order], rows.ORDER_FIELDS)
                 _hold(order, code, message)
                 rows.update([order], rows.ORDER_FIELDS)
-                rows.order_event(order, subscription, "held", clock.now()).save(force_insert=True)
+                rows.write_events([rows.order_event(order, subscription, "held", clock.now())])
                 return None
         if order.status == OrderStatus.PLACED:
             order.claim()
@@ -147,6 +147,7 @@ def apply_many(results: Sequence[Result]) -> list[bool]:
             .annotate(Max("pk"))
         )
         events: list[Event] = []
+        lines: list[tuple[Event, list[Charge]]] = []
         moved: list[Order] = []
         changed: dict[int, Subscription] = {}
         for result in results:
@@ -157,19 +158,24 @@ def apply_many(results: Sequence[Result]) -> list[bool]:
             if call is None or order.status != OrderStatus.IN_PROGRESS or _overtaken(call, order, newest):
                 applied.append(False)
                 continue
+            period_before = subscription.period_start
             what = _move(order, subscription, result, at)
             moved.append(order)
             applied.append(True)
             if what:
-                events.append(rows.order_event(order, subscription, what, at))
+                event = rows.order_event(order, subscription, what, at)
+                events.append(event)
+                if what == "completed":
+                    lines.append((event, charges.of_order(order, subscription, period_before, at)))
             if what in ("completed", "failed"):
                 subscription.version += 1
                 changed[subscription.pk] = subscription
         rows.update(calls.values(), rows.CALL_FIELDS)
-        rows.update(changed.values(), rows.SUBSCRIPTION_FIELDS)
+        rows.write_subscriptions(changed.values())
         rows.forget_readings(changed.values())
         rows.update(moved, rows.ORDER_FIELDS)
-        Event.objects.bulk_create(events)
+        rows.write_events(events)
+        charges.write(lines)
         for order in moved:
             rows.defer_soon(order)
     return applied
@@ -212,7 +218,10 @@ def _move(order: Order, subscription: Subscription, result: Result, at: datetime
 
 def _outside_range(order: Order, subscription: Subscription) -> str:
     """Why seats that the vendor has confirmed cannot be written: the SKU was narrowed while the order was under way."""
-    least, most = subscription.sku.seats_min, subscription.sku.seats_max
+    sku = subscription.sku
+    if order.action == actions.CHANGE_SKU.stem:
+        sku = SKU.objects.get(code=order.after["SKU"])
+    least, most = sku.seats_min, sku.seats_max
     seats = order.after.get("Seats")
     if seats is None or order.action == actions.PUSH_OURS.stem or least <= seats <= most:
         return ""

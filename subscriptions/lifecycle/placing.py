@@ -2,43 +2,36 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django_fsm import can_proceed
 
-from subscriptions import actions, clock
-from subscriptions.actions import Action, NotAllowed, Situation
-from subscriptions.lifecycle import rows
-from subscriptions.models import SKU, Account, Event, Order, Subscription, SubscriptionStatus, User
+from subscriptions import actions, clock, quotes
+from subscriptions.actions import BSS, STOREFRONT, Action, NotAllowed, Situation
+from subscriptions.lifecycle import charges, orders, periods, rows
+from subscriptions.lifecycle.orders import DISCARD, KEEP, Placed, Wish
+from subscriptions.models import (
+    SKU,
+    Account,
+    ApprovalLimit,
+    Charge,
+    Member,
+    Order,
+    OrderStatus,
+    Role,
+    Subscription,
+    SubscriptionStatus,
+    User,
+)  # fmt: skip
+from subscriptions.quotes import Pinned, Prices
 
 STALE = "Somebody changed this subscription while the page was open. Look at the new figures and confirm again."
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What somebody wants of one subscription.
-
-    `after` holds the characteristics asked for, such as {"Seats": 30}; for status actions it is filled in here.
-    `version` is the one that the person saw; `idempotency_key` makes a second sending lead to the same order.
-    """
-
-    subscription_id: int
-    stem: str
-    after: dict[str, Any] = field(default_factory=dict)
-    before: dict[str, Any] | None = None
-    reason: str = ""
-    version: int | None = None
-    idempotency_key: uuid.UUID | None = None
-
-
-_TARGET_STATUS = {
-    "suspend": SubscriptionStatus.SUSPENDED,
-    "activate": SubscriptionStatus.ACTIVE,
-    "cancel": SubscriptionStatus.CANCELLED,
-}
+STALE_QUOTE = "The price has changed since the page was opened. Look at the new figures and confirm again."
+S = SubscriptionStatus
 
 
 def place(wish: Wish, *, actor: User | None, audience: str) -> Order:
@@ -52,17 +45,21 @@ def place(wish: Wish, *, actor: User | None, audience: str) -> Order:
 def place_many(wishes: Sequence[Wish], *, actor: User | None, audience: str) -> list[Order | NotAllowed]:
     """Place an order for each wish that is allowed, each row on its own merits; one entry for each wish, in order.
 
-    At most one wish for a subscription; a second one is refused. An order without a vendor call completes at once.
+    At most one wish for a subscription; a second one is refused. An order without a vendor call completes at once; one
+    for a later day is scheduled; one that staff must decide about awaits approval. What fell due before comes first.
     """
     at = clock.now()
+    ids = {wish.subscription_id for wish in wishes}
+    periods.catch_up(at, only=ids)
     results: dict[int, Order | NotAllowed] = {}
     with transaction.atomic(durable=True):
-        locked = rows.lock_subscriptions(wish.subscription_id for wish in wishes)
+        locked = rows.lock_subscriptions(ids)
         known = _orders_by_key(actor, [wish.idempotency_key for wish in wishes])
         about = {
             one.subscription.pk: one for one in actions.situations(locked.values(), actor=actor, audience=audience)
         }
-        placed: list[tuple[Order, Subscription, Action]] = []
+        books = _Books.of(wishes, locked.values())
+        placed: list[Placed] = []
         taken: set[int] = set()
         for position, wish in enumerate(wishes):
             if wish.idempotency_key in known:
@@ -72,19 +69,40 @@ def place_many(wishes: Sequence[Wish], *, actor: User | None, audience: str) -> 
             if subscription is None:
                 results[position] = NotAllowed("unknown", f"There is no subscription SUB-{wish.subscription_id:06d}.")
                 continue
-            action = actions.ACTIONS[wish.stem]
             if subscription.pk in taken:
                 results[position] = NotAllowed("repeated", "Named twice: only the first line was used.")
                 continue
-            if refusal := _why_not(action, wish, about[subscription.pk]):
+            try:
+                decided = _decide(wish, about[subscription.pk], books, at)
+            except NotAllowed as refusal:
                 results[position] = refusal
                 continue
             taken.add(subscription.pk)
-            order = _new_order(action, wish, subscription, at, actor=actor, audience=audience)
-            placed.append((order, subscription, action))
-            results[position] = order
-        _write_placed(placed, at)
+            placed.append(decided)
+            results[position] = decided.order
+        orders.write(placed, at)
     return [results[position] for position in range(len(wishes))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """What a decision about money looks at, fetched before it for all rows at once."""
+
+    prices: Prices = field(default_factory=Prices)
+    limits: dict[tuple[int, str], ApprovalLimit] = field(default_factory=dict)
+    targets: dict[str, SKU] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, wishes: Iterable[Wish], subscriptions: Iterable[Subscription]) -> "_Books":
+        if not any(actions.ACTIONS[wish.stem].costs for wish in wishes):
+            return cls()
+        found = list(subscriptions)
+        codes = {wish.after["SKU"] for wish in wishes if wish.stem == actions.CHANGE_SKU.stem}
+        targets = {}
+        if codes:
+            targets = {one.code: one for one in SKU.objects.select_related("product").filter(code__in=codes)}
+        prices = quotes.load(found, targets.values())
+        return cls(prices, quotes.approval_limits(one.sku_id for one in found), targets)
 
 
 def _orders_by_key(actor: User | None, keys: Iterable[uuid.UUID | None]) -> dict[uuid.UUID | None, Order]:
@@ -94,7 +112,95 @@ def _orders_by_key(actor: User | None, keys: Iterable[uuid.UUID | None]) -> dict
     return {one.idempotency_key: one for one in Order.objects.filter(actor=actor, idempotency_key__in=wanted)}
 
 
-def _why_not(action: Action, wish: Wish, about: Situation) -> NotAllowed | None:
+def _decide(wish: Wish, about: Situation, books: _Books, at: datetime) -> Placed:
+    """The order that the wish leads to. Raises NotAllowed."""
+    subscription, action = about.subscription, actions.ACTIONS[wish.stem]
+    target = books.targets.get(wish.after.get("SKU", ""))
+    if refusal := _why_not(action, wish, about, target):
+        raise refusal
+    # As of the instant at which the quote was made, so that midnight alone does not make it another one.
+    seen_at = wish.quote.at if wish.quote and abs(at - wish.quote.at) <= quotes.HONOURED else at
+    on, planned = quotes.takes_effect(action, subscription, wish.when, seen_at, about.audience)
+    if planned and action is actions.CANCEL and subscription.status == S.ENDING:
+        raise NotAllowed("ending", f"It ends already, on {actions.day(subscription.ends_at or at, subscription)}.")
+    if action is actions.CHANGE_SKU and target is not None:
+        characteristics = {"Product": target.vendor_product_id, "Seats": subscription.seats}
+        wish = replace(wish, after=characteristics | wish.after)
+    elif action is actions.CANCEL and on < actions.local_day(seen_at, subscription.account):
+        wish = replace(wish, after={"Effective": on.isoformat()})
+    pinned = quotes.price(
+        action, subscription, wish.after, on=on, planned=planned, at=seen_at, prices=books.prices, target=target
+    )
+    if wish.quote is not None and not quotes.still_holds(wish.quote, pinned, at):
+        raise NotAllowed("stale_quote", STALE_QUOTE)
+    withdrawn = _take_place_of(about.scheduled, action, wish, about, planned=planned)
+    waits = about.audience in (STOREFRONT, BSS) and quotes.needs_approval(
+        action, subscription, pinned, books.prices, books.limits
+    )
+    status = OrderStatus.AWAITING_APPROVAL if waits else OrderStatus.SCHEDULED if planned else OrderStatus.PLACED
+    order = orders.new(
+        action, wish, subscription, at, actor=about.actor, audience=about.audience, pinned=pinned, status=status,
+        due_at=actions.midnight(on, subscription.account) if planned else None,
+    )  # fmt: skip
+    return Placed(order, subscription, action, withdrawn)
+
+
+def _take_place_of(
+    scheduled: Order | None, action: Action, wish: Wish, about: Situation, *, planned: bool
+) -> Order | None:
+    """The scheduled order that this one withdraws, if any. Raises NotAllowed where the person must choose first."""
+    if scheduled is None:
+        return None
+    if choices := planned_choices(about, action, planned=planned, after=wish.after):
+        if wish.planned not in choices:
+            code = "order_scheduled" if not wish.planned else "cannot_keep"
+            raise NotAllowed(
+                code, f"{planned_words(scheduled, about.subscription)} Say what becomes of it.", order=scheduled
+            )
+        return scheduled if wish.planned == DISCARD else None
+    return scheduled if _supersedes(action, scheduled, planned=planned) else None
+
+
+def planned_choices(about: Situation, action: Action, *, planned: bool, after: dict[str, Any]) -> tuple[str, ...]:
+    """What the person can choose to become of the scheduled order when `action` is placed; empty: nothing to choose.
+
+    A change that is planned itself can only take its place. KEEP is not offered where the planned one would no longer
+    be what was agreed: its price was computed from other seats, or nothing would be left to change.
+    """
+    scheduled = about.scheduled
+    if scheduled is None or action not in (
+        actions.INCREASE, actions.DECREASE, actions.CHANGE_SKU, actions.ACTIVATE,
+    ):  # fmt: skip
+        return ()
+    if action is actions.ACTIVATE and scheduled.action in (actions.ACTIVATE.stem, actions.CANCEL.stem):
+        return ()
+    costs = bool(scheduled.quote and scheduled.quote["lines"])
+    pointless = "Seats" in scheduled.after and scheduled.after["Seats"] == after.get("Seats")
+    if planned or action is actions.CHANGE_SKU or pointless or (costs and action is not actions.ACTIVATE):
+        return (DISCARD,)
+    return (KEEP, DISCARD)
+
+
+def _supersedes(action: Action, scheduled: Order, *, planned: bool) -> bool:
+    """An end leaves nothing to change; an activation now leaves none to plan."""
+    return action is actions.CANCEL or action.stem == scheduled.action or planned
+
+
+def planned_words(scheduled: Order, subscription: Subscription) -> str:
+    """A sentence that names a scheduled order, such as "A decrease to 20 seats is planned for 1 March 2027."""
+    when = actions.day(scheduled.due_at, subscription) if scheduled.due_at else "a later day"
+    what = {
+        "increase": "An increase to {seats}",
+        "decrease": "A decrease to {seats}",
+        "cancel": "The end of the subscription",
+        "activate": "An activation",
+        "change_sku": "A change of the SKU",
+    }.get(scheduled.action, "A change")
+    seats = actions.seats_words(scheduled.after["Seats"]) if "Seats" in scheduled.after else ""
+    return f"{what.format(seats=seats)} is planned for {when}."
+
+
+def _why_not(action: Action, wish: Wish, about: Situation, target: SKU | None) -> NotAllowed | None:
     subscription = about.subscription
     if refusal := action.why_not(about):
         return refusal
@@ -102,8 +208,33 @@ def _why_not(action: Action, wish: Wish, about: Situation) -> NotAllowed | None:
         return NotAllowed("stale", STALE)
     if action.takes_seats:
         return actions.why_not_seats(action, subscription, wish.after["Seats"])
-    if action is actions.TAKE_THEIRS:
-        return why_not_take(subscription, wish.after)
+    match action.stem:
+        case "take_theirs":
+            return why_not_take(subscription, wish.after)
+        case "change_sku":
+            return why_not_target(subscription, target, wish.after.get("Seats", subscription.seats), wish.when)
+        case "auto_renew" if wish.after["Renews automatically"] == subscription.auto_renew:
+            return NotAllowed("same", "That is how it is already.")
+        case "correct":
+            return charges.why_not_correct(subscription, wish.after)
+    return None
+
+
+def why_not_target(
+    subscription: Subscription, target: SKU | None, seats: int, when: quotes.When = None
+) -> NotAllowed | None:
+    """Why the subscription cannot change to another SKU with so many seats."""
+    declared = {one.target_id: one for one in subscription.sku.targets.all()}
+    if target is None or target.pk not in declared or not target.is_sold:
+        return NotAllowed("not_a_target", "This subscription cannot change to that SKU.")
+    timing = declared[target.pk].timing
+    if timing == "now" and when not in (None, quotes.NOW):
+        return NotAllowed("only_now", f"A change to {target.name} is possible at once only.")
+    if timing == "renewal" and when != quotes.RENEWAL:
+        return NotAllowed("only_at_renewal", f"A change to {target.name} is possible at the renewal only.")
+    if not target.seats_min <= seats <= target.seats_max:
+        words = f"{target.seats_min:,} to {target.seats_max:,} seats"
+        return NotAllowed("outside_range", f"{target.name} allows {words}, and {seats:,} are asked for.")
     return None
 
 
@@ -125,50 +256,24 @@ def why_not_take(subscription: Subscription, theirs: dict[str, Any]) -> NotAllow
     return NotAllowed("no_such_move", f"Our record is {ours} and cannot become {theirs['Status']}.")
 
 
-def _new_order(
-    action: Action, wish: Wish, subscription: Subscription, at: datetime, *, actor: User | None, audience: str
-) -> Order:
-    after = wish.after or {"Status": str(_TARGET_STATUS[action.stem])}
-    if action is actions.ACTIVATE and subscription.ends_at and subscription.ends_at > at:
-        after = {"Status": str(SubscriptionStatus.ENDING)}
-    before = wish.before or {
-        name: subscription.seats if name == "Seats" else str(subscription.status) for name in after if name != "Ends"
-    }
-    return Order(
-        subscription=subscription,
-        action=action.stem,
-        before=before,
-        after=after,
-        actor=actor,
-        audience=audience,
-        reason=wish.reason,
-        idempotency_key=wish.idempotency_key,
-        placed_at=at,
-        next_attempt_at=at,
-    )
-
-
-def _write_placed(placed: list[tuple[Order, Subscription, Action]], at: datetime) -> None:
-    owed: list[Order] = []
-    settled: list[Subscription] = []
-    events: list[tuple[Order, Subscription, str]] = []
-    for order, subscription, action in placed:
-        subscription.version += 1
-        events.append((order, subscription, "placed"))
-        if action.call is None:
-            order.claim()
-            order.complete()
-            order.finished_at, order.next_attempt_at = at, None
-            action.effect(subscription, order, at, None)
-            settled.append(subscription)
-            events.append((order, subscription, "completed"))
-        else:
-            owed.append(order)
-    Order.objects.bulk_create(order for order, _, _ in placed)
-    rows.update((subscription for _, subscription, _ in placed), rows.SUBSCRIPTION_FIELDS)
-    rows.forget_readings(settled)
-    Event.objects.bulk_create(rows.order_event(order, subscription, what, at) for order, subscription, what in events)
-    rows.defer(owed)
+def correct(
+    charge_id: int,
+    amount: Decimal,
+    reason: str,
+    *,
+    actor: User | None,
+    audience: str,
+    idempotency_key: uuid.UUID | None = None,
+) -> Charge:
+    """Add a line of `amount` (signed, in the line's currency) that corrects another one. Raises NotAllowed."""
+    found = Charge.objects.filter(pk=charge_id).values_list("subscription_id", flat=True).first()
+    if found is None:
+        raise NotAllowed("no_line", f"There is no line {charge_id} in the ledger.")
+    wish = Wish(
+        found, actions.CORRECT.stem, {"Line": charge_id, "Amount": str(amount)}, reason=reason,
+        idempotency_key=idempotency_key,
+    )  # fmt: skip
+    return place(wish, actor=actor, audience=audience).charges.get()
 
 
 def start(
@@ -181,33 +286,86 @@ def start(
     reason: str = "",
     ordered_by: User | None = None,
     idempotency_key: uuid.UUID | None = None,
+    trial: bool = False,
+    quote: Pinned | None = None,
 ) -> Order:
-    """Create a pending subscription and the order that provisions it.
+    """Create a pending subscription and the order that provisions it; a `trial` costs nothing and ends by itself.
 
-    Needs `sku.product` loaded. Raises NotAllowed for seats outside the SKU's range or a SKU that is not sold.
-    The same key of the same person leads to the same order.
+    Needs `sku.product` loaded. Raises NotAllowed for seats outside the SKU's range, a SKU that is not sold or has no
+    price, a second trial of a product, or a `quote` that no longer holds. The same key of the same person leads to the
+    same order.
     """
     at = clock.now()
-    subscription = Subscription(account=account, sku=sku, seats=seats, ordered_by=ordered_by, created_at=at)
-    if refusal := actions.START.why_not(Situation(subscription, actor, audience)):
-        raise refusal
-    if not (sku.is_sold and sku.product.is_sold):
-        raise NotAllowed("not_sold", f"{sku.name} is not sold any more.")
-    if refusal := actions.why_not_seats(actions.START, subscription, seats):
-        raise refusal
     known = _orders_by_key(actor, [idempotency_key])
     if known:
         return known[idempotency_key]
-    wish = Wish(0, "start", {"Seats": seats, "SKU": sku.code}, {"Seats": 0}, reason, None, idempotency_key)
+    subscription = new_subscription(account, sku, seats, at, ordered_by=ordered_by, trial=trial)
+    if refusal := why_not_start(subscription, actor=actor, audience=audience):
+        raise refusal
+    prices, limits = quotes.load([subscription]), quotes.approval_limits([sku.pk])
+    pinned = price_start(subscription, prices, quote.at if quote else at)
+    if quote is not None and not quotes.still_holds(quote, pinned, at):
+        raise NotAllowed("stale_quote", STALE_QUOTE)
+    waits = audience in (STOREFRONT, BSS) and quotes.needs_approval(actions.START, subscription, pinned, prices, limits)
+    wish = Wish(
+        0, "start", {"Seats": seats, "SKU": sku.code} | ({"Trial": True} if trial else {}), {"Seats": 0}, reason, None,
+        idempotency_key,
+    )  # fmt: skip
     try:
         with transaction.atomic(durable=True):
             subscription.save(force_insert=True)
-            order = _new_order(actions.START, wish, subscription, at, actor=actor, audience=audience)
-            _write_placed([(order, subscription, actions.START)], at)
-    except IntegrityError:
+            order = orders.new(
+                actions.START, wish, subscription, at, actor=actor, audience=audience, pinned=pinned,
+                status=OrderStatus.AWAITING_APPROVAL if waits else OrderStatus.PLACED,
+            )  # fmt: skip
+            orders.write([Placed(order, subscription, actions.START)], at)
+    except IntegrityError as clash:
         # Two sendings of one page at the same instant: the other one was first.
         known = _orders_by_key(actor, [idempotency_key])
-        if not known:
-            raise
-        return known[idempotency_key]
+        if known:
+            return known[idempotency_key]
+        if "one_trial" in str(clash):
+            raise NotAllowed("trial_used", TRIAL_USED.format(product=sku.product.name)) from clash
+        raise
     return order
+
+
+TRIAL_USED = "Your company had a trial of {product} already."
+
+
+def new_subscription(
+    account: Account, sku: SKU, seats: int, at: datetime, *, ordered_by: User | None = None, trial: bool = False
+) -> Subscription:
+    """A subscription that is not saved, for `why_not_start`, `price_start` and `start`."""
+    return Subscription(
+        account=account, sku=sku, seats=seats, ordered_by=ordered_by, created_at=at, currency=account.currency,
+        trial_of=sku.product if trial else None,
+    )  # fmt: skip
+
+
+def why_not_start(subscription: Subscription, *, actor: User | None, audience: str) -> NotAllowed | None:
+    """Why this subscription cannot be started; at most 2 queries."""
+    account, sku = subscription.account, subscription.sku
+    role = None
+    if audience == STOREFRONT:
+        member = Member.objects.filter(account=account, user=actor).first() if actor else None
+        role = Role(member.role) if member else None
+    if refusal := actions.START.why_not(Situation(subscription, actor, audience, role)):
+        return refusal
+    if not (sku.is_sold and sku.product.is_sold):
+        return NotAllowed("not_sold", f"{sku.name} is not sold any more.")
+    if subscription.trial_of_id:
+        if not sku.trial_days:
+            return NotAllowed("no_trial", f"There is no trial of {sku.name}.")
+        if Subscription.objects.filter(account=account, trial_of=sku.product).exclude(status=S.FAILED).exists():
+            return NotAllowed("trial_used", TRIAL_USED.format(product=sku.product.name))
+    if sku.product.needs_company_details and not account.has_details:
+        return NotAllowed("company_details", "Your legal name, address and country are needed for this product.")
+    return actions.why_not_seats(actions.START, subscription, subscription.seats)
+
+
+def price_start(subscription: Subscription, prices: Prices, at: datetime) -> Pinned | None:
+    """What starting it costs; None for a trial. Raises NotAllowed (`no_price`)."""
+    on: date = actions.local_day(at, subscription.account)
+    after = {"Seats": subscription.seats}
+    return quotes.price(actions.START, subscription, after, on=on, planned=False, at=at, prices=prices)

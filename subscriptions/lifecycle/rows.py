@@ -11,17 +11,21 @@ from procrastinate.jobs import Job
 from procrastinate.manager import JobManager
 
 from subscriptions import actions, clock
+from subscriptions.actions import terms
 from subscriptions.models import Event, Order, Subscription, User, VendorCall
+from subscriptions.models.notice import told
 from subscriptions.vendors.port import Answer
 
 # Inside a worker the app's own connector is another connection, and its jobs would outlive a rollback of ours.
 _queue = JobManager(DjangoConnector())
 
 SUBSCRIPTION_FIELDS = (
-    "status", "seats", "activation_code", "started_at", "suspended_at", "ends_at", "cancelled_at", "version",
+    "status", "sku", "seats", "activation_code", "started_at", "suspended_at", "ends_at", "cancelled_at", "auto_renew",
+    "anchor_day", "period_start", "period_end", "term_end", "trial_ends", "trial_of", "grace_ends", "reminder_due_on",
+    "peak_seats", "next_due_at", "version",
 )  # fmt: skip
 ORDER_FIELDS = (
-    "status", "generation", "first_sent_at", "next_attempt_at", "retried_at", "finished_at", "abandoned",
+    "status", "before", "generation", "first_sent_at", "next_attempt_at", "retried_at", "finished_at", "abandoned",
     "outcome_code", "outcome_message", "needs_staff",
 )  # fmt: skip
 CALL_FIELDS = (
@@ -29,9 +33,9 @@ CALL_FIELDS = (
 )  # fmt: skip
 
 
-def lock_subscriptions(ids: Iterable[int]) -> dict[int, Subscription]:
+def lock_subscriptions(ids: Iterable[int], *, skip_locked: bool = False) -> dict[int, Subscription]:
     rows = (
-        Subscription.objects.select_for_update(of=("self",), no_key=True)
+        Subscription.objects.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
         .select_related("sku__product", "account")
         .filter(pk__in=set(ids))
         .order_by("pk")
@@ -62,6 +66,28 @@ def update(rows: Iterable[models.Model], fields: Sequence[str]) -> None:
     values = [[one.get_db_prep_save(getattr(row, one.attname), connection) for row in found] for one in columns]
     with connection.cursor() as cursor:
         cursor.execute(sql, [[row.pk for row in found], *values])
+
+
+def write_subscriptions(subscriptions: Iterable[Subscription]) -> None:
+    """Write all that `lifecycle` owns of them, with what falls due next. Needs `sku` and `account` loaded."""
+    found = list(subscriptions)
+    for one in found:
+        one.next_due_at = terms.next_due(one)
+    update(found, SUBSCRIPTION_FIELDS)
+
+
+def write_events(events: Iterable[Event]) -> list[Event]:
+    """Write them, and owe one job for the mail about all of those that somebody is told about."""
+    written = Event.objects.bulk_create(events)
+    ids: list[Any] = [one.pk for one in written if told(one.kind)]
+    if ids:
+        _queue.defer_job(
+            Job(
+                task_name="subscriptions.notify", queue="mail", lock=None, queueing_lock=None,
+                task_kwargs={"event_ids": ids},
+            )
+        )  # fmt: skip
+    return written
 
 
 def defer(orders: Iterable[Order], *, at: datetime | None = None) -> None:
@@ -151,7 +177,7 @@ def event(
 
 def order_event(order: Order, subscription: Subscription, what: str, at: datetime) -> Event:
     """The person stands on the act of asking; what the worker does about it is the system's act."""
-    asked = what == "placed"
+    asked = what in ("placed", "scheduled", "awaiting_approval")
     return event(
         subscription,
         f"{order.action}.{what}",

@@ -50,12 +50,13 @@ def _settle_order(
             raise refusal
         owed = move(order, subscription, at)
         subscription.version += 1
-        rows.update([subscription], rows.SUBSCRIPTION_FIELDS)
+        rows.write_subscriptions([subscription])
         rows.update([order], rows.ORDER_FIELDS)
-        rows.event(
+        event = rows.event(
             subscription, f"{order.action}.{action.stem}", at,
             order=order, actor=actor, audience=audience, reason=reason, before=order.before, after=order.after,
-        ).save(force_insert=True)  # fmt: skip
+        )  # fmt: skip
+        rows.write_events([event])
         if owed:
             rows.defer([order])
     return order
@@ -84,6 +85,7 @@ def _give_up(order: Order, subscription: Subscription, at: datetime) -> bool:
     order.needs_staff = False
     if order.status == OrderStatus.FAILED:
         subscription.give_up(at=at)
+        subscription.trial_of = None
         return False
     if order.action == "start" and order.vendor_calls.filter(purpose="write").exists():
         order.generation += 1

@@ -90,6 +90,11 @@ class Account(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def has_details(self) -> bool:
+        """Is all known that a product may ask of a company before it is sold?"""
+        return bool(self.legal_name and self.address and self.country)
+
 
 class Role(models.TextChoices):
     OWNER = "owner", "Owner"

@@ -116,6 +116,11 @@ class SKU(models.Model):
     def __str__(self) -> str:
         return f"{self.name} ({self.code})"
 
+    @property
+    def billing_months(self) -> int:
+        """Length of a billing period in months."""
+        return 12 if self.billing_period == BillingPeriod.YEAR else 1
+
     def outside_range(self) -> "models.QuerySet[Subscription]":
         """Subscriptions of this SKU, not yet cancelled, whose seats its range no longer holds."""
         return self.subscriptions.exclude(status="cancelled").exclude(

@@ -1,7 +1,7 @@
 """The running service of one account for one SKU, and its life cycle."""
 
 import secrets
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import pgtrigger
@@ -225,13 +225,15 @@ class Subscription(models.Model):
         self.ends_at = None
 
     @_moves("cancel")
-    def cancel(self, *, at: datetime) -> None:
+    def cancel(self, *, at: datetime, ends_at: datetime | None = None) -> None:
+        """`ends_at` is an earlier instant for a cancel that staff date back."""
         self.cancelled_at = at
-        self.ends_at = at
+        self.ends_at = ends_at or at
 
     @_moves("expire")
-    def expire(self, *, at: datetime) -> None:
+    def expire(self, *, at: datetime, grace_ends: date) -> None:
         self.ends_at = at
+        self.grace_ends = grace_ends
 
     @_moves("renew")
     def renew(self) -> None:

@@ -1,0 +1,60 @@
+"""Seats as people type them."""
+
+from subscriptions.actions.situation import NotAllowed, seats_words
+from subscriptions.actions.table import DECREASE, INCREASE, Action
+from subscriptions.models import Subscription
+
+
+def seat_range(action: Action, subscription: Subscription) -> tuple[int, int]:
+    """The smallest and the largest new total that `action` can ask for; empty when the first is the larger one.
+
+    Every sentence and every form draws on it. Seats beyond a narrowed SKU can only go down into its range.
+    """
+    least, most, have = subscription.sku.seats_min, subscription.sku.seats_max, subscription.seats
+    if action is INCREASE:
+        return max(have + 1, least), most
+    if action is DECREASE:
+        return least, min(have - 1, most)
+    return least, most
+
+
+def _allowed(action: Action, subscription: Subscription) -> str:
+    low, high = seat_range(action, subscription)
+    return f"Enter a whole number from {low:,} to {high:,}." if low < high else f"The only possible number is {low:,}."
+
+
+def read_seats(action: Action, subscription: Subscription, text: str) -> int:
+    """The new total from what was typed. Raises NotAllowed whose sentence names the allowed range.
+
+    Plain ASCII digits only: `1e3`, `1,000` and digits of other scripts are refused rather than guessed.
+    """
+    typed = text.strip()
+    if not typed:
+        raise NotAllowed("seats_missing", f"Enter the new number of seats. {_allowed(action, subscription)}")
+    if not (typed.isascii() and typed.isdigit()):
+        sentence = f"“{typed[:20]}” is not a number of seats. {_allowed(action, subscription)}"
+        raise NotAllowed("seats_not_a_number", sentence)
+    # Longer than any seat limit: int() would accept it and PostgreSQL would not.
+    seats = int(typed) if len(typed.lstrip("0")) <= 9 else 10**9
+    if refusal := why_not_seats(action, subscription, seats):
+        raise refusal
+    return seats
+
+
+def why_not_seats(action: Action, subscription: Subscription, seats: int) -> NotAllowed | None:
+    """Why `seats` cannot be the new total, or None. The database refuses what is outside the range as well."""
+    least, most, have = subscription.sku.seats_min, subscription.sku.seats_max, subscription.seats
+    allowed = _allowed(action, subscription)
+    if action is DECREASE and seats == 0:
+        return NotAllowed("zero", f"Zero seats is not a decrease: cancel the subscription instead. {allowed}")
+    if action in (INCREASE, DECREASE) and seats == have:
+        return NotAllowed("same", f"You have {seats_words(have)} already. {allowed}")
+    if action is INCREASE and seats < have:
+        return NotAllowed("not_more", f"That is fewer than the {have:,} you have. {allowed}")
+    if action is DECREASE and seats > have:
+        return NotAllowed("not_fewer", f"That is more than the {have:,} you have. {allowed}")
+    if seats < least:
+        return NotAllowed("below_minimum", f"This product starts at {seats_words(least)}. {allowed}")
+    if seats > most:
+        return NotAllowed("above_maximum", f"This product allows at most {seats_words(most)}. {allowed}")
+    return None

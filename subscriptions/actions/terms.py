@@ -1,0 +1,86 @@
+"""Terms and periods of a subscription: the dates on its row, and when the next of them falls due.
+
+All of it sets fields in memory; days are days in the account's time zone. Needs `sku` and `account` loaded.
+"""
+
+from datetime import date, datetime, timedelta
+
+from subscriptions import pricing
+from subscriptions.actions.situation import midnight
+from subscriptions.models import Subscription, SubscriptionStatus
+from subscriptions.pricing import Period
+
+S = SubscriptionStatus
+REMINDERS = (30, 7)
+"""Days before a renewal on which its people are reminded (issue: general life-cycle rules)."""
+
+
+def begin(subscription: Subscription, on: date) -> None:
+    """A full period and term from `on`, paid; what was a trial is none any more."""
+    subscription.trial_ends = None
+    subscription.anchor_day = on.day
+    _take_period(subscription, pricing.first_period(on, subscription.sku.billing_months))
+    subscription.term_end = pricing.add_months(on, subscription.sku.term_months, on.day)
+    subscription.reminder_due_on = next_reminder(subscription, on)
+
+
+def begin_trial(subscription: Subscription, on: date) -> None:
+    """One free period of the SKU's trial days, which is the whole term."""
+    subscription.anchor_day = on.day
+    _take_period(subscription, Period(on, on + timedelta(days=subscription.sku.trial_days)))
+    subscription.term_end = subscription.trial_ends = subscription.period_end
+
+
+def next_period(subscription: Subscription) -> None:
+    """The period after the current one; a term that it passes is renewed."""
+    current = period(subscription)
+    anchor = subscription.anchor_day or current.start.day
+    _take_period(subscription, pricing.next_period(current, subscription.sku.billing_months, anchor))
+    while subscription.term_end and subscription.period_start and subscription.term_end <= subscription.period_start:
+        old = subscription.term_end
+        subscription.term_end = pricing.add_months(old, subscription.sku.term_months, anchor)
+        subscription.reminder_due_on = next_reminder(subscription, old)
+
+
+def renew(subscription: Subscription) -> None:
+    """After a term that ended without renewal: the next one follows it without a gap."""
+    subscription.grace_ends = None
+    next_period(subscription)
+
+
+def period(subscription: Subscription) -> Period:
+    """The current billing period. Raises ValueError before the start."""
+    if subscription.period_start is None or subscription.period_end is None:
+        raise ValueError(f"{subscription.number} has no period yet")
+    return Period(subscription.period_start, subscription.period_end)
+
+
+def _take_period(subscription: Subscription, taken: Period) -> None:
+    subscription.period_start, subscription.period_end = taken.start, taken.end
+    subscription.peak_seats = subscription.seats
+
+
+def next_reminder(subscription: Subscription, after: date) -> date | None:
+    """The first day later than `after` on which a reminder of the renewal is due, within this term."""
+    if subscription.term_end is None:
+        return None
+    days = [subscription.term_end - timedelta(days=before) for before in REMINDERS]
+    return min((one for one in days if one > after), default=None)
+
+
+def next_due(subscription: Subscription) -> datetime | None:
+    """When the next thing falls due by itself, apart from scheduled orders; None when nothing will."""
+    end = subscription.period_end
+    match subscription.status:
+        case S.ACTIVE:
+            days = [end, subscription.reminder_due_on]
+        case S.SUSPENDED:
+            days = [end]
+        case S.ENDING:
+            instants = [subscription.ends_at, midnight(end, subscription.account) if end else None]
+            return min((one for one in instants if one), default=None)
+        case S.EXPIRED:
+            days = [subscription.grace_ends]
+        case _:
+            days = []
+    return min((midnight(one, subscription.account) for one in days if one), default=None)
