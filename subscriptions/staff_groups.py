@@ -9,7 +9,7 @@ from subscriptions import actions
 _VIEWS = tuple(
     f"view_{model}"
     for model in ("account", "member", "product", "sku", "priceband", "subscription", "order", "vendorcall", "event",
-                  "user", "vendorstate")
+                  "user", "vendorstate", "charge", "notice", "approvallimit", "changetarget")
 )  # fmt: skip
 _ALL_ACTIONS = tuple(f"{stem}_subscription" for stem in actions.ACTIONS)
 _CATALOGUE = tuple(

@@ -1,6 +1,7 @@
 """Rows for tests. A factory may insert any status; it never updates one."""
 
 from datetime import timedelta
+from decimal import Decimal
 
 import factory
 from factory.django import DjangoModelFactory
@@ -10,6 +11,7 @@ from subscriptions.actions import terms
 from subscriptions.models import (
     SKU,
     Account,
+    Charge,
     Event,
     Member,
     Order,
@@ -167,3 +169,28 @@ class EventFactory(DjangoModelFactory):
     account = factory.SelfAttribute("subscription.account")
     kind = "increase.completed"
     at = factory.LazyFunction(clock.now)
+
+
+class ChargeFactory(DjangoModelFactory):
+    """A line booked now; a negative amount is a credit, and one that `corrects` another is its correction."""
+
+    class Meta:
+        model = Charge
+
+    subscription = factory.SubFactory(SubscriptionFactory)
+    account = factory.SelfAttribute("subscription.account")
+    event = factory.SubFactory(EventFactory, subscription=factory.SelfAttribute("..subscription"))
+    kind = factory.LazyAttribute(
+        lambda self: "correction" if self.corrects else "credit" if self.amount < 0 else "change"
+    )
+    words = "5 seats added"
+    seats = 5
+    unit_price = Decimal("3.50")
+    currency = factory.SelfAttribute("account.currency")
+    amount = Decimal("17.50")
+    booked_at = factory.LazyFunction(clock.now)
+    booked_on = factory.LazyAttribute(lambda self: actions.local_day(self.booked_at, self.account))
+    period_start = factory.SelfAttribute("covers_from")
+    covers_from = factory.SelfAttribute("booked_on")
+    covers_to = factory.LazyAttribute(lambda self: self.covers_from + timedelta(days=30))
+    corrects = None

@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from subscriptions.models import VendorState
-from tests.factories import EventFactory, OrderFactory, SubscriptionFactory, VendorCallFactory
+from tests.factories import ChargeFactory, EventFactory, OrderFactory, SubscriptionFactory, VendorCallFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -43,6 +43,7 @@ def staff(*allowed: str, others: int = 403) -> dict[str, int]:
 
 SEES_ALL = members(*MEMBERS)
 CHANGES = members("owner", "manager")
+SEES_STATEMENTS = members("owner", "manager", "billing")
 
 ALL_STAFF = staff(*STAFF)
 OPERATOR = staff("operator")
@@ -98,6 +99,9 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     "storefront:orders": ("", everyone(200)),
     "storefront:order": ("order", SEES_ALL),
     "storefront:order_progress": ("order", everyone(404) | dict.fromkeys(MEMBERS, 302)),
+    "storefront:statements": ("", everyone(200) | {"buyer": 403, "viewer": 403}),
+    "storefront:statement": ("statement", SEES_STATEMENTS),
+    "storefront:statement_csv": ("statement", SEES_STATEMENTS),
     "admin:index": ("", ALL_STAFF),
     "admin:login": ("", everyone(403) | dict.fromkeys(STAFF, 302)),
     "admin:logout": ("", everyone(302) | dict.fromkeys(STAFF, 405)),
@@ -119,6 +123,10 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     **bss_model("event", history=302),
     **bss_model("vendorcall", history=302),
     **bss_model("vendorstate", history=302),
+    **bss_model("charge", history=302),
+    "admin:subscriptions_account_statements": ("account", ALL_STAFF),
+    "admin:subscriptions_account_statement": ("statement", ALL_STAFF),
+    "admin:subscriptions_account_statement_csv": ("statement", ALL_STAFF),
     "admin:subscriptions_subscription_start": ("", OPERATOR),
     **bss_action("start", "operator", on="account"),
     **bss_action("increase", "operator"),
@@ -135,6 +143,7 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     "admin:subscriptions_subscription_code_mail": ("subscription", staff(others=405)),
     **bss_action("retry", "operator", "support", on="order"),
     **bss_action("give_up", "operator", on="order"),
+    **bss_action("correct", "operator", on="charge"),
 }
 
 
@@ -152,6 +161,7 @@ def things(cast: Any) -> dict[str, list[Any]]:
     subscription = SubscriptionFactory(account=cast.acme)
     order = OrderFactory(subscription=subscription)
     call = VendorCallFactory(order=order)
+    charge = ChargeFactory(subscription=subscription)
     return {
         "": [],
         "subscription": [subscription.pk],
@@ -161,6 +171,8 @@ def things(cast: Any) -> dict[str, list[Any]]:
         "user": [cast.viewer.pk],
         "product": [subscription.sku.product_id],
         "sku": [subscription.sku_id],
+        "charge": [charge.pk],
+        "statement": [cast.acme.pk, f"{charge.booked_on:%Y-%m}"],
         "event": [EventFactory(subscription=subscription).pk],
         "vendorcall": [call.pk],
         "vendorstate": [VendorState.objects.create(vendor="kaspersky").pk],

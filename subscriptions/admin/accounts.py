@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from portal.sign_in_forms import ResetPasswordForm
+from subscriptions.admin import statements
 from subscriptions.admin.flow import action_urls
 from subscriptions.admin.lists import KeyedAdmin
 from subscriptions.admin.start import StartView
@@ -109,7 +110,8 @@ class AccountAdmin(KeyedAdmin):
     fields = ("name", "time_zone")
 
     def get_urls(self) -> list[URLPattern]:
-        return [*action_urls("<int:pk>/start", "subscriptions_account_start", StartView), *super().get_urls()]
+        start = action_urls("<int:pk>/start", "subscriptions_account_start", StartView)
+        return [*start, *statements.urls(), *super().get_urls()]
 
     @admin.display(description="Subscriptions")
     def subscriptions_link(self, row: Account) -> SafeString:

@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.urls import URLPattern, URLResolver, path
 
 # The way around the site, in the order of the work; the registry itself is sorted by name.
-MODELS = ("Subscription", "Order", "Account", "User", "Product", "SKU", "Event", "VendorCall", "VendorState")
+MODELS = ("Subscription", "Order", "Account", "User", "Product", "SKU", "Charge", "Event", "VendorCall", "VendorState")
 
 
 class BssSite(AdminSite):

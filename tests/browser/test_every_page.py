@@ -12,7 +12,12 @@ __all__ = ["things"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 # Answers that are no pages: a file, a fragment, a script.
-NO_PAGES = {"admin:jsi18n", "admin:autocomplete"}
+NO_PAGES = {
+    "admin:jsi18n",
+    "admin:autocomplete",
+    "storefront:statement_csv",
+    "admin:subscriptions_account_statement_csv",
+}
 
 
 def reader(expected: dict[str, int]) -> str | None:
