@@ -113,6 +113,8 @@ class SubscriptionFactory(DjangoModelFactory):
     activation_code = factory.LazyAttribute(
         lambda self: None if self.status in ("pending", "failed") else Secret("FAKE0-AAAAA-BBBBB-CCCCC")
     )
+    ends_at = None
+    grace_ends = None
     currency = factory.SelfAttribute("account.currency")
     # The first period and term, as a start on that day begins them.
     period_start = factory.LazyAttribute(
