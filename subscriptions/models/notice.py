@@ -11,44 +11,44 @@ class NoticeKind(models.TextChoices):
 
     DONE = "done", "A change is done"
     FAILED = "failed", "A change was not done"
-    APPROVAL = "approval", "A change waits for approval, is approved or rejected"
-    WITHDRAWN = "withdrawn", "A change was withdrawn before it took effect"
+    APPROVAL = "approval", "Approval of a change"
+    WITHDRAWN = "withdrawn", "A change was withdrawn"
     CODE = "code", "An activation code is ready"
-    SUSPENSION = "suspension", "A subscription is suspended or active again"
-    REMINDER = "reminder", "A subscription renews soon"
+    SUSPENSION = "suspension", "A subscription is suspended, or active again"
     ENDING = "ending", "A subscription will end"
     ENDED = "ended", "A subscription has ended"
-    TRIAL = "trial", "A trial has ended"
-    EXPIRED = "expired", "A subscription expired and can still be renewed"
-    DECIDE = "decide", "An order waits for your approval"
+    REMINDER = "reminder", "A subscription renews soon"
+    EXPIRED = "expired", "A term is over and was not renewed"
+    TRIAL = "trial", "A trial is over"
+    DECIDE = "decide", "An order waits for approval"
     ATTENTION = "attention", "An order needs attention"
 
 
 K = NoticeKind
 STAFF_KINDS = (K.DECIDE, K.ATTENTION)
 
-# What is told of an order when this happened to it, whatever it asks for.
-_OF_ANY_ORDER = {
+# Orders that customers can place too: they wait for the outcome, whoever placed it. What staff alone do to a
+# subscription is news once it is done.
+_ASKED_FOR = ("start", "increase", "decrease", "change_sku", "convert", "renew", "auto_renew", "cancel")
+_OUTCOMES = {
     "awaiting_approval": (K.APPROVAL, K.DECIDE),
     "approved": (K.APPROVAL,),
     "rejected": (K.APPROVAL,),
     "withdrawn": (K.WITHDRAWN,),
     "failed": (K.FAILED,),
     "give_up": (K.FAILED,),
-    "held": (K.ATTENTION,),
+    "completed": (K.DONE,),
 }
-# What is told of these kinds of event alone. A planned change is told when it is done, but for one that ends it all.
-_OF_ONE = {
+# Event kind -> the kinds of notice that may be made of it. What is placed or planned is told when it is done, but for
+# an end; nobody is told that time goes by (periods, terms that renew as announced).
+_TOLD: dict[str, tuple[NoticeKind, ...]] = {
+    f"{stem}.{what}": kinds for stem in _ASKED_FOR for what, kinds in _OUTCOMES.items()
+} | {
     "start.completed": (K.CODE, K.DONE),
-    "increase.completed": (K.DONE,),
-    "decrease.completed": (K.DONE,),
-    "change_sku.completed": (K.DONE,),
-    "convert.completed": (K.DONE,),
-    "renew.completed": (K.DONE,),
-    "auto_renew.completed": (K.DONE,),
-    "take_theirs.completed": (K.DONE,),
     "suspend.completed": (K.SUSPENSION,),
     "activate.completed": (K.SUSPENSION,),
+    "activate.withdrawn": (K.WITHDRAWN,),
+    "take_theirs.completed": (K.DONE,),
     "cancel.scheduled": (K.ENDING,),
     "cancel.completed": (K.ENDED,),
     "renewal.reminder": (K.REMINDER,),
@@ -59,7 +59,9 @@ _OF_ONE = {
 
 def kinds_of(event_kind: str) -> tuple[NoticeKind, ...]:
     """The kinds of notice that may be made of an event, most wanted first: a person gets at most one of them."""
-    return _OF_ONE.get(event_kind) or _OF_ANY_ORDER.get(event_kind.rpartition(".")[2], ())
+    if event_kind.endswith(".held"):
+        return (K.ATTENTION,)
+    return _TOLD.get(event_kind, ())
 
 
 def told(event_kind: str) -> bool:
@@ -75,12 +77,13 @@ class Notice(models.Model):
 
     event = models.ForeignKey(Event, models.PROTECT, related_name="notices")
     user = models.ForeignKey(User, models.PROTECT, related_name="notices")
-    kind = models.CharField(max_length=32, choices=NoticeKind.choices)
+    kind = models.CharField(max_length=32)
     sent_at = models.DateTimeField(null=True)
 
     class Meta:
         ordering = ["-id"]
         constraints = [
+            models.CheckConstraint(condition=models.Q(kind__in=NoticeKind.values), name="notice_kind_known"),
             models.UniqueConstraint(fields=["event", "user"], name="one_notice_of_an_event_for_a_person"),
         ]
 
