@@ -125,8 +125,9 @@ class SubscriptionFactory(DjangoModelFactory):
         lambda self: self.period_start and pricing.first_period(self.period_start, self.sku.billing_months).end
     )
     term_end = factory.LazyAttribute(
-        lambda self: self.period_start
-        and pricing.add_months(self.period_start, self.sku.term_months, self.period_start.day)
+        lambda self: (
+            self.period_start and pricing.add_months(self.period_start, self.sku.term_months, self.period_start.day)
+        )
     )
     peak_seats = factory.LazyAttribute(lambda self: self.seats if self.period_start else 0)
     reminder_due_on = factory.LazyAttribute(lambda self: self.term_end and self.term_end - timedelta(days=30))
@@ -144,6 +145,9 @@ class OrderFactory(DjangoModelFactory):
     after = {"Seats": 25}
     audience = "storefront"
     placed_at = factory.LazyFunction(clock.now)
+    due_at = factory.LazyAttribute(
+        lambda self: self.placed_at + timedelta(days=30) if self.status == "scheduled" else None
+    )
     next_attempt_at = factory.LazyAttribute(
         lambda self: self.placed_at if self.status in ("placed", "in_progress") else None
     )

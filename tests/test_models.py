@@ -1,6 +1,7 @@
 """What PostgreSQL itself guarantees, whoever writes."""
 
 import itertools
+from datetime import UTC, datetime
 import re
 
 import pytest
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.django_db
 
 SUBSCRIPTION_STATUSES = subscription.SubscriptionStatus.values
 ORDER_STATUSES = order.OrderStatus.values
-ARGUMENTS = {"at", "code", "ends_at"}
+ARGUMENTS = {"at", "code", "ends_at", "grace_ends"}
 
 
 def call(row, name):
@@ -93,13 +94,16 @@ def test_status_cannot_be_assigned():
 
 
 @pytest.mark.parametrize(
-    ("factory", "statuses", "pairs"),
-    [(SubscriptionFactory, SUBSCRIPTION_STATUSES, subscription.PAIRS), (OrderFactory, ORDER_STATUSES, order.PAIRS)],
+    ("factory", "statuses", "pairs", "dates"),
+    [
+        (SubscriptionFactory, SUBSCRIPTION_STATUSES, subscription.PAIRS, {}),
+        (OrderFactory, ORDER_STATUSES, order.PAIRS, {"due_at": datetime(2027, 3, 1, tzinfo=UTC)}),
+    ],
 )
-def test_postgresql_allows_the_same_moves_as_python(factory, statuses, pairs):
+def test_postgresql_allows_the_same_moves_as_python(factory, statuses, pairs, dates):
     model = factory._meta.model
     for old, new in itertools.product(statuses, statuses):
-        row = factory(status=old)
+        row = factory(status=old, **dates)
         try:
             with transaction.atomic():
                 model.objects.filter(pk=row.pk).update(status=new)
