@@ -1,8 +1,8 @@
 """What PostgreSQL itself guarantees, whoever writes."""
 
 import itertools
-from datetime import UTC, datetime
 import re
+from datetime import UTC, datetime
 
 import pytest
 from django.db import IntegrityError, connection, transaction
