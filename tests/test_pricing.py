@@ -689,6 +689,7 @@ def test_a_credit_says_what_was_charged_for_the_days_left():
     (line,) = priced(standing(), terms(cancel_credit="by_days"), Cancel(), date(2027, 3, 20)).lines
     assert line.words == "EUR 99.68 charged for the 12 days left (20 to 31 March 2027)"
     assert (line.kind, line.seats, line.covers) == ("credit", 25, Period(date(2027, 3, 20), MARCH.end))
+    assert line.unit_price == D("3.99")
 
 
 def test_a_cancellation_dated_back_before_an_increase_credits_that_whole():
