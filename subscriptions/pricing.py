@@ -7,6 +7,7 @@ rounding of their line. Days are dates in the account's time zone; periods are h
 import calendar
 import hashlib
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
@@ -22,9 +23,15 @@ from subscriptions.models.catalogue import CancelCredit, DecreasePolicy, Increas
 TIMES, BY, MINUS = "\N{MULTIPLICATION SIGN}", "\N{DIVISION SIGN}", "\N{MINUS SIGN}"
 
 
+# Where the library follows what people use and not ISO 4217, by which books are kept.
+_ISO_4217 = dict.fromkeys(
+    ("AFN", "ALL", "IRR", "KPW", "LAK", "LBP", "MGA", "MMK", "RSD", "SLL", "SOS", "SYP", "YER"), 2
+) | {"IQD": 3}
+
+
 def minor_units(currency: str) -> int:
-    """How many decimals an amount in this currency has."""
-    return get_currency_precision(currency)
+    """How many decimals an amount in this currency has (ISO 4217)."""
+    return _ISO_4217.get(currency) or get_currency_precision(currency)
 
 
 def rounded(amount: Decimal | Fraction, currency: str) -> Decimal:
@@ -452,26 +459,40 @@ def _line(kind: str, terms: Terms, charged: int, seats: int, period: Period, on:
 
 
 def _credit(here: Standing, terms: Terms, seats: int, on: date) -> tuple[Line, ...]:
-    """So many of all seats' part in what was charged for the days that are left; never more than was charged."""
+    """So many of all seats' part in what was charged for the days that are left; never more than was charged.
+
+    The seats that stay are worth their own band's price: a short visit to a cheaper band must not make them cheaper.
+    """
     charged = sum(Fraction(paid.amount) for paid in here.paid)
     left = sum(Fraction(paid.amount) * paid.covers.days_from(on) / paid.covers.days for paid in here.paid)
     left = Fraction(max(0, min(left, charged)))
-    amount = rounded(left * seats / here.seats, terms.currency)
+    rest, kept = Period(on, here.period.end), here.seats - seats
+    part, stays = left * seats / here.seats, Fraction(0)
+    if kept:
+        stays = Fraction(kept * terms.unit_price(kept)) * rest.days / here.period.days
+    dearer = bool(kept) and left - stays < part
+    exact = max(Fraction(0), left - stays) if dearer else part
+    amount = rounded(exact, terms.currency)
     if not amount:
         return ()
-    rest = Period(on, here.period.end)
-    words = f"{_checkable(left, seats, here.seats, terms.currency)} charged for the {_counted(rest.days, 'day')} left"
-    words += f" ({days_words(rest)})"
-    if seats < here.seats:
-        words += f" {BY} {_counted(here.seats, 'seat')} {TIMES} {_counted(seats, 'seat')}"
+    days = f"{_counted(rest.days, 'day')} left ({days_words(rest)})"
+    if dearer:
+        share = _checkable(left, lambda shown: shown - stays, amount, terms.currency)
+        words = f"{share} charged for the {days} less {terms._words(kept, kept)} {TIMES} {rest.days} of "
+        words += _counted(here.period.days, "day")
+    else:
+        share = _checkable(left, lambda shown: shown * seats / here.seats, amount, terms.currency)
+        words = f"{share} charged for the {days}"
+        if kept:
+            words += f" {BY} {_counted(here.seats, 'seat')} {TIMES} {_counted(seats, 'seat')}"
     return (Line("credit", words, -amount, seats, rounded(left / here.seats, terms.currency), rest),)
 
 
-def _checkable(left: Fraction, seats: int, of: int, currency: str) -> str:
+def _checkable(left: Fraction, credit: Callable[[Fraction], Fraction], amount: Decimal, currency: str) -> str:
     """An unrounded amount, at the minor unit or with the few more decimals from which the same credit comes out."""
     places = minor_units(currency)
-    shown, credit = rounded(left, currency), rounded(left * seats / of, currency)
-    while rounded(Fraction(shown) * seats / of, currency) != credit and places < 16:
+    shown = rounded(left, currency)
+    while rounded(credit(Fraction(shown)), currency) != amount and places < 16:
         places += 1
         # Rounded up, since a half of the minor unit must not become less than one.
         shown = Decimal(ceil(left * 10**places)).scaleb(-places)

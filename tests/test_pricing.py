@@ -106,6 +106,8 @@ SHAPES = [
     rf"{SEATS_AT} is the most of this period, less (?P<charged>{AMOUNT}) already charged",
     rf"(?P<share>{AMOUNT}) charged for the (?P<n>\d+) days? left \((?P<days>[^)]*)\)"
     r"(?: ÷ (?P<all>[\d,]+) seats? × (?P<some>[\d,]+) seats?)?",
+    rf"(?P<share>{AMOUNT}) charged for the (?P<n>\d+) days? left \((?P<days>[^)]*)\)"
+    rf" less {SEATS_AT} × (?P<left>\d+) of (?P<of>\d+) days?",
 ]
 
 
@@ -120,8 +122,11 @@ def by_calculator(words: str, currency: str) -> Decimal:
         context.prec = 60
         if share := said.get("share"):
             shown = -number(share)
-            if said["all"]:
+            if said.get("all"):
                 shown = shown * number(said["some"]) / number(said["all"])
+            if said.get("seats"):
+                kept = number(said["seats"]) * number(said["price"]) * (100 - D(said["less"] or 0)) / 100
+                shown += kept * D(said["left"]) / D(said["of"])
         else:
             shown = number(said["seats"]) * number(said["price"])
             shown = shown * (100 - D(said["less"] or 0)) / 100
@@ -653,7 +658,10 @@ def test_a_decrease_at_once_can_be_without_credit():
 def test_a_share_gets_more_decimals_where_the_cent_hangs_on_them():
     # 7.50 x 7 / 31 is 1.69354...; of 1.69 the three fifths would be 1.01 and not 1.02.
     found = priced(
-        standing(5, Paid(D("7.50"), MARCH)), terms(decrease="immediate_credit"), SetSeats(2), date(2027, 3, 25)
+        standing(5, Paid(D("7.50"), MARCH)),
+        terms((1, "1.50"), decrease="immediate_credit"),
+        SetSeats(2),
+        date(2027, 3, 25),
     )
     (line,) = found.lines
     assert line.amount == D("-1.02")
@@ -671,6 +679,29 @@ def test_up_and_down_on_one_day_within_a_band_nets_to_zero(at, start, data):
     up = priced(now, at, SetSeats(seats + added), on)
     down = priced(after(now, up, seats + added), at, SetSeats(seats), on)
     assert up.due_now + down.due_now == 0
+
+
+def test_a_short_visit_to_a_cheaper_band_does_not_make_the_seats_that_stay_cheaper():
+    at = terms(decrease="immediate_credit", bands=(Band(1, D(10)), Band(1000, D(1))))
+    begun = standing(10, Paid(D("100.00"), MARCH))
+    up = priced(begun, at, SetSeats(1000), MARCH.start)
+    down = priced(after(begun, up, 1000), at, SetSeats(10), MARCH.start)
+    assert (up.due_now, down.due_now) == (D("990.00"), D("-990.00"))
+    assert down.lines[0].words == (
+        "EUR 1,090.00 charged for the 31 days left (1 to 31 March 2027) less 10 seats × EUR 10.00 × 31 of 31 days"
+    )
+
+
+@given(any_terms(increase="prorate_days", decrease="immediate_credit"), days, st.data())
+def test_up_and_down_on_one_day_never_leaves_the_seats_cheaper(at, start, data):
+    seats, added = data.draw(seat_counts), data.draw(seat_counts)
+    first = priced(None, at, Start(seats), start)
+    period = first.lines[0].covers
+    now = Standing(seats, seats, period, start.day, (Paid(first.due_now, period),))
+    on = start + timedelta(data.draw(st.integers(0, period.days - 1)))
+    up = priced(now, at, SetSeats(seats + added), on)
+    down = priced(after(now, up, seats + added), at, SetSeats(seats), on)
+    assert up.due_now + down.due_now >= 0
 
 
 # --- the end ---------------------------------------------------------------------------------------------------------

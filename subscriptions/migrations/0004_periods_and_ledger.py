@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                 ('kind', models.CharField(choices=[('period', 'Period'), ('change', 'Change'), ('credit', 'Credit'), ('correction', 'Correction')], max_length=12)),
                 ('words', models.CharField(max_length=500)),
                 ('seats', models.PositiveIntegerField()),
-                ('unit_price', models.DecimalField(decimal_places=8, help_text='Of a seat and period, less discount.', max_digits=14)),
+                ('unit_price', models.DecimalField(decimal_places=8, help_text='Of a seat and period, less discount.', max_digits=20)),
                 ('currency', models.CharField(max_length=3)),
                 ('amount', models.DecimalField(decimal_places=3, max_digits=14)),
                 ('period_start', models.DateField(help_text='The billing period of the subscription that it belongs to.')),

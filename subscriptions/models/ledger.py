@@ -33,7 +33,7 @@ class Charge(models.Model):
     kind = models.CharField(max_length=12, choices=ChargeKind.choices)
     words = models.CharField(max_length=500)
     seats = models.PositiveIntegerField()
-    unit_price = models.DecimalField(max_digits=14, decimal_places=8, help_text="Of a seat and period, less discount.")
+    unit_price = models.DecimalField(max_digits=20, decimal_places=8, help_text="Of a seat and period, less discount.")
     currency = models.CharField(max_length=3)
     amount = models.DecimalField(max_digits=14, decimal_places=3)
     period_start = models.DateField(help_text="The billing period of the subscription that it belongs to.")
