@@ -98,6 +98,7 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     "storefront:cancel_check": ("subscription", CHANGES),
     "storefront:orders": ("", everyone(200)),
     "storefront:order": ("order", SEES_ALL),
+    "storefront:notices": ("", everyone(200)),
     "storefront:order_progress": ("order", everyone(404) | dict.fromkeys(MEMBERS, 302)),
     "storefront:statements": ("", everyone(200) | {"buyer": 403, "viewer": 403}),
     "storefront:statement": ("statement", SEES_STATEMENTS),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from subscriptions.storefront.views import cancel, code, orders, seats, statements, subscriptions
+from subscriptions.storefront.views import cancel, code, notices, orders, seats, statements, subscriptions
 
 app_name = "storefront"
 urlpatterns = [
@@ -18,6 +18,7 @@ urlpatterns = [
     path("orders/", orders.orders, name="orders"),
     path("orders/<int:pk>/", orders.order, name="order"),
     path("orders/<int:pk>/progress/", orders.progress, name="order_progress"),
+    path("notices/", notices.notices, name="notices"),
     path("statements/", statements.statements, name="statements"),
     path("statements/<int:pk>/<str:month>/", statements.statement, name="statement"),
     path("statements/<int:pk>/<str:month>/csv/", statements.statement_csv, name="statement_csv"),

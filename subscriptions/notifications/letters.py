@@ -1,0 +1,235 @@
+"""A notice as a mail: the same words as text and as HTML, in the language and time zone of the account."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.template import Context
+from django.template.loader import get_template, render_to_string
+from django.urls import reverse
+from django.utils.text import Truncator
+
+from subscriptions import actions
+from subscriptions.models import SKU, Event, Language, Notice, Order, OrderStatus, Subscription
+from subscriptions.models.notice import STAFF_KINDS, NoticeKind
+from subscriptions.notifications.recipients import STAFF_GROUP, replacing
+from subscriptions.notifications.words import Tongue, one_line
+from subscriptions.pricing import Quote
+
+K = NoticeKind
+# Names in subjects and sentences; the facts below them hold the whole of it.
+SHORT = 60
+
+
+def letter(notice: Notice) -> EmailMultiAlternatives:
+    """The mail, not sent. Needs `user` and the event's `account`, `order__actor` and `subscription__sku__product`."""
+    about = _About.of(notice)
+    # A paragraph is one line here, whatever a template or a name has in it; the first one is the subject.
+    template = get_template(f"email/{about.tongue.language}/{notice.kind}.txt").template  # type: ignore[attr-defined]
+    rendered = template.render(Context(about.facts(), autoescape=False))
+    subject, *paragraphs = [line for part in rendered.split("\n\n") if (line := one_line(part))]
+    frame = {
+        "language": about.tongue.language,
+        "subject": subject,
+        "hello": about.say("hello", name=one_line(notice.user.name), first_name=one_line(notice.user.get_short_name())),
+        "paragraphs": paragraphs,
+        "rows": about.rows(),
+        **about.links(),
+    }
+    mail = EmailMultiAlternatives(
+        subject,
+        render_to_string("email/frame.txt", frame),
+        to=[notice.user.email],
+        # Holiday answers and the like stay away.
+        headers={"Auto-Submitted": "auto-generated"},
+    )
+    mail.attach_alternative(render_to_string("email/frame.html", frame), "text/html")
+    return mail
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What one notice is about, with the words to say it."""
+
+    notice: Notice
+    event: Event
+    subscription: Subscription
+    order: Order | None
+    tongue: Tongue
+    what: str
+    """What happened to the order, such as completed."""
+    quote: Quote | None
+    replaced_by: Order | None
+    """What took the place of the order, if it was withdrawn for that."""
+
+    @classmethod
+    def of(cls, notice: Notice) -> "_About":
+        event, order = notice.event, notice.event.order
+        # BSS speaks English and says all times in UTC.
+        staff = notice.kind in STAFF_KINDS
+        language = Language.ENGLISH if staff else Language(event.account.language)
+        tongue = Tongue(language, ZoneInfo("UTC" if staff else event.account.time_zone))
+        quote = Quote.from_json(order.quote) if order and order.quote else None
+        what = event.kind.rpartition(".")[2]
+        return cls(
+            notice, event, event.subscription, order, tongue, what, quote, replacing([event]).get(event.pk)
+        )  # fmt: skip
+
+    def say(self, phrase: str, **facts: object) -> str:
+        return self.tongue.say(phrase, **facts)
+
+    @property
+    def for_staff(self) -> bool:
+        return self.notice.kind in STAFF_KINDS
+
+    @property
+    def wish(self) -> str:
+        return self.tongue.wish(self.order, self._sku()) if self.order else ""
+
+    def _sku(self) -> str:
+        code = self.order.after.get("SKU", "") if self.order else ""
+        name = SKU.objects.filter(code=code).values_list("name", flat=True).first() if code else ""
+        return _short(name or code)
+
+    def facts(self) -> dict[str, Any]:
+        """What the sentences of templates are made of: text without line breaks, and flags."""
+        subscription, order, after = self.subscription, self.order, self.event.after
+        facts: dict[str, Any] = {
+            "what": self.what,
+            "action": order.action if order else "",
+            "order": order.number if order else "",
+            "abandoned": order is not None and order.abandoned,
+            "wish": self.wish,
+            "product": _short(subscription.sku.product.name),
+            "number": subscription.number,
+            "company": one_line(self.event.account.name),
+            "who": self.tongue.who(self.event.actor, self.event.audience),
+            "by_distributor": self.event.audience in actions.STAFF,
+            "by_seatdesk": self.event.audience == actions.SYSTEM,
+            "asked_by_seatdesk": order is not None and order.audience == actions.SYSTEM,
+            "due": self.tongue.moment(order.due_at) if order and order.due_at else "",
+            "due_day": self.tongue.day_of(order.due_at) if order and order.due_at else "",
+        }
+        match self.notice.kind:
+            case K.WITHDRAWN:
+                facts["replaced_by"] = self.replaced_by.number if self.replaced_by else ""
+            case K.CODE if subscription.trial_ends:
+                facts["trial_ends"] = self.tongue.day(subscription.trial_ends)
+            case K.SUSPENSION:
+                facts |= self._suspension()
+            case K.ENDED:
+                facts["ended_on"] = self._ended_on()
+                facts["after_grace"] = facts["asked_by_seatdesk"] and subscription.grace_ends is not None
+            case K.REMINDER:
+                facts |= {
+                    "renews": after["Renews"],
+                    "days": after["Days"],
+                    "seats": self.tongue.seats(after["Seats"]),
+                    "price": self.tongue.money(Decimal(after["Price"]), after["Currency"]),
+                    "each": self.tongue.each(after["Months"]),
+                    "day": self.tongue.day(date.fromisoformat(after["Date"])),
+                    "reduce_until": self.tongue.day(date.fromisoformat(after["Reduce until"])),
+                }
+            case K.EXPIRED:
+                last = date.fromisoformat(after["Renewable until"]) - timedelta(days=1)
+                in_grace = last >= actions.local_day(self.event.at, self.event.account)
+                facts["renew_until"] = self.tongue.day(last) if in_grace else ""
+        return facts
+
+    def _suspension(self) -> dict[str, str]:
+        """When it works again of itself, or when it ends although it works again."""
+        if self.order and self.order.action == actions.SUSPEND.stem:
+            planned = self.subscription.orders.filter(
+                status=OrderStatus.SCHEDULED, action=actions.ACTIVATE.stem
+            ).first()
+            return {"activates": self.tongue.moment(planned.due_at) if planned and planned.due_at else ""}
+        ends = self.subscription.ends_at if self.order and self.order.after.get("Status") == "ending" else None
+        return {"ends": self.tongue.day_of(ends) if ends else ""}
+
+    def _ended_on(self) -> str:
+        """Staff can date a cancel back."""
+        since = self.order.after.get("Effective") if self.order else None
+        return self.tongue.day(date.fromisoformat(since)) if since else self.tongue.day_of(self.event.at)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The facts as pairs of a name and a value, those that are empty left out."""
+        order, event = self.order, self.event
+        found = {
+            "Subscription": f"{one_line(self.subscription.sku.product.name)} ({self.subscription.number})",
+            "Company": one_line(event.account.name),
+        }
+        if order:
+            asked = self.tongue.who(order.actor, order.audience)
+            if self.for_staff and order.actor:
+                asked = one_line(order.actor.name)
+            found |= {
+                "Change": self.wish,
+                "Order": order.number,
+                "Requested by": self.say("by", who=asked, moment=self.tongue.moment(order.placed_at)),
+            }
+            if order.due_at and self.notice.kind in (K.APPROVAL, K.DECIDE, K.ENDING, K.WITHDRAWN):
+                found["Planned for"] = self.tongue.moment(order.due_at)
+        if order is None or event.at != order.placed_at:
+            found["When"] = self.tongue.moment(event.at)
+        found |= self._why() | self._money()
+        return [(self.say(name), value) for name, value in found.items() if value]
+
+    def _why(self) -> dict[str, str]:
+        """Of what staff wrote, customers read the comment on a rejection alone."""
+        if self.what == "rejected":
+            return {"Comment": one_line(self.event.reason)}
+        if self.notice.kind == K.WITHDRAWN and self.event.audience == actions.SYSTEM and not self.replaced_by:
+            return {"Reason": one_line(self.event.reason)}
+        if self.notice.kind == K.DECIDE and self.order:
+            return {"Reason": one_line(self.order.reason)}
+        if self.notice.kind == K.ATTENTION:
+            return {"Reason": one_line(self.event.reason)}
+        return {}
+
+    def _money(self) -> dict[str, str]:
+        if self.notice.kind == K.REMINDER:
+            facts = self.facts()
+            return {
+                "Seats": self.tongue.number(self.event.after["Seats"]),
+                "Price": self.say("net", amount=f"{facts['price']} {facts['each']}"),
+                "Renews on" if facts["renews"] else "Term ends on": facts["day"],
+                "Reduce until": facts["reduce_until"],
+            }
+        if self.quote is None or self.what in ("rejected", "withdrawn", "failed", "give_up", "held"):
+            return {}
+        due, currency = self.quote.due_now, self.quote.currency
+        name = ("Charged" if due > 0 else "Credited") if self.what == "completed" else "Price" if due > 0 else "Credit"
+        found = {name: self.say("net", amount=self.tongue.money(abs(due), currency))} if due else {}
+        if self.quote.later:
+            found["Afterwards"] = self.say("net", amount=self.tongue.later(self.quote.later, currency))
+        return found
+
+    def links(self) -> dict[str, str]:
+        if self.for_staff and self.order:
+            where, words = reverse("admin:subscriptions_order_change", args=[self.order.pk]), "see_order"
+        elif self.notice.kind == K.CODE:
+            where, words = reverse("storefront:code", args=[self.subscription.pk]), "see_code"
+        elif self.order:
+            where, words = reverse("storefront:order", args=[self.order.pk]), "see_order"
+        else:
+            where, words = reverse("storefront:subscription", args=[self.subscription.pk]), "see_subscription"
+        found = {
+            "url": settings.BASE_URL + where,
+            "link": self.say(words, order=self.order, number=self.subscription.number),
+        }
+        kind = NoticeKind(self.notice.kind)
+        if self.for_staff:
+            return found | {"why": self.say("why_staff", group=STAFF_GROUP[kind])}
+        return found | {
+            "why": self.say("why", company=one_line(self.event.account.name)),
+            "off": self.say("off", kind=kind.label),
+            "off_url": settings.BASE_URL + reverse("storefront:notices"),
+        }
+
+
+def _short(name: str) -> str:
+    return Truncator(one_line(name)).chars(SHORT)

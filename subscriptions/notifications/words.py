@@ -1,0 +1,199 @@
+"""Facts in words, in the languages of accounts; the sentences around them are templates of each language."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+from babel.dates import format_date, format_datetime
+from babel.numbers import format_currency, format_decimal
+
+from subscriptions import actions
+from subscriptions.models import Language, Order, User
+from subscriptions.pricing import Later
+
+# Named as customers see it on the page that switches them off, which speaks English.
+PHRASES: dict[str, dict[str, str]] = {
+    Language.ENGLISH: {
+        "locale": "en_GB",
+        "day": "d MMMM y",
+        "moment": "d MMMM y, HH:mm z",
+        "money": "¤¤ #,##0.00",
+        "seat": "1 seat",
+        "seats": "{number} seats",
+        "hello": "Hello {first_name},",
+        "why": "You get this email as a member of {company}.",
+        "why_staff": "You get this email as a member of the group {group}, which an administrator of BSS can change.",
+        "off": "Switch off emails of the kind “{kind}”",
+        "see_order": "See {order}",
+        "see_code": "Get the activation code",
+        "see_subscription": "See {number}",
+        "distributor": "Your distributor",
+        "by": "{who}, {moment}",
+        "Subscription": "Subscription",
+        "Company": "Company",
+        "Change": "Change",
+        "Order": "Order",
+        "Requested by": "Requested by",
+        "When": "When",
+        "Planned for": "Planned for",
+        "Comment": "Comment",
+        "Reason": "Reason",
+        "Charged": "Charged",
+        "Credited": "Credited",
+        "Price": "Price",
+        "Credit": "Credit",
+        "Afterwards": "Afterwards",
+        "Seats": "Seats",
+        "Renews on": "Renews on",
+        "Term ends on": "Term ends on",
+        "Reduce until": "Last day to reduce seats",
+        "net": "{amount}, excl. VAT",
+        "later": "{amount} {each} for {seats}, from {day}",
+        "month": "a month",
+        "year": "a year",
+        "months": "every {number} months",
+        "start": "New subscription with {seats}",
+        "start_trial": "New trial with {seats}",
+        "increase": "Increase from {before} to {seats}",
+        "decrease": "Decrease from {before} to {seats}",
+        "change_sku": "Change to {sku} with {seats}",
+        "convert": "Conversion of the trial to a paid subscription",
+        "renew": "Renewal",
+        "auto_renew_on": "Switching on the automatic renewal",
+        "auto_renew_off": "Switching off the automatic renewal",
+        "suspend": "Suspension",
+        "activate": "Activation",
+        "cancel": "Cancellation",
+        "take_theirs": "Correction of our record",
+        "take_theirs_seats": "Correction from {before} to {seats}",
+        "push_ours": "Correction of the licence",
+        "other": "Change",
+    },
+    Language.GERMAN: {
+        "locale": "de_DE",
+        "day": "d. MMMM y",
+        "moment": "d. MMMM y, HH:mm 'Uhr' z",
+        "money": "#,##0.00 ¤¤",
+        "seat": "1 Platz",
+        "seats": "{number} Plätze",
+        "hello": "Guten Tag {name},",
+        "why": "Sie erhalten diese Nachricht als Mitglied von {company}.",
+        "off": "Nachrichten dieser Art („{kind}“) abschalten",
+        "see_order": "Zum Auftrag {order}",
+        "see_code": "Zum Aktivierungscode",
+        "see_subscription": "Zum Abonnement {number}",
+        "distributor": "Ihr Distributor",
+        "by": "{who}, {moment}",
+        "Subscription": "Abonnement",
+        "Company": "Firma",
+        "Change": "Änderung",
+        "Order": "Auftrag",
+        "Requested by": "Beauftragt von",
+        "When": "Zeitpunkt",
+        "Planned for": "Geplant für",
+        "Comment": "Kommentar",
+        "Reason": "Grund",
+        "Charged": "Berechnet",
+        "Credited": "Gutgeschrieben",
+        "Price": "Preis",
+        "Credit": "Gutschrift",
+        "Afterwards": "Danach",
+        "Seats": "Plätze",
+        "Renews on": "Verlängerung am",
+        "Term ends on": "Ende der Laufzeit",
+        "Reduce until": "Letzter Tag zum Verringern der Plätze",
+        "net": "{amount} zzgl. MwSt.",
+        "later": "{amount} {each} für {seats}, ab {day}",
+        "month": "im Monat",
+        "year": "im Jahr",
+        "months": "alle {number} Monate",
+        "start": "Neues Abonnement, {seats}",
+        "start_trial": "Neue Testphase, {seats}",
+        "increase": "Erhöhung von {before} auf {seats}",
+        "decrease": "Verringerung von {before} auf {seats}",
+        "change_sku": "Wechsel zu {sku}, {seats}",
+        "convert": "Umwandlung der Testphase in ein bezahltes Abonnement",
+        "renew": "Verlängerung",
+        "auto_renew_on": "Einschalten der automatischen Verlängerung",
+        "auto_renew_off": "Ausschalten der automatischen Verlängerung",
+        "suspend": "Aussetzung",
+        "activate": "Reaktivierung",
+        "cancel": "Kündigung",
+        "take_theirs": "Korrektur unserer Daten",
+        "take_theirs_seats": "Korrektur von {before} auf {seats}",
+        "push_ours": "Korrektur der Lizenz",
+        "other": "Änderung",
+    },
+}
+
+
+def one_line(text: str) -> str:
+    """What people typed, without the line breaks by which it could look like our own words."""
+    return " ".join(text.split())
+
+
+@dataclass(frozen=True, slots=True)
+class Tongue:
+    """Says facts in one language, and instants in one time zone."""
+
+    language: str
+    zone: ZoneInfo
+
+    def say(self, phrase: str, **facts: object) -> str:
+        return PHRASES[self.language][phrase].format(**facts)
+
+    def day(self, on: date) -> str:
+        return format_date(on, self.say("day"), locale=self.say("locale"))
+
+    def moment(self, at: datetime) -> str:
+        return format_datetime(at, self.say("moment"), tzinfo=self.zone, locale=self.say("locale"))
+
+    def day_of(self, at: datetime) -> str:
+        """The date that an instant has in the time zone."""
+        return self.day(at.astimezone(self.zone).date())
+
+    def money(self, amount: Decimal, currency: str) -> str:
+        return format_currency(amount, currency, self.say("money"), locale=self.say("locale"))
+
+    def number(self, number: int) -> str:
+        return format_decimal(number, locale=self.say("locale"))
+
+    def seats(self, count: int) -> str:
+        return self.say("seat") if count == 1 else self.say("seats", number=self.number(count))
+
+    def each(self, months: int) -> str:
+        """How often something is charged that is charged every so many months."""
+        return self.say({1: "month", 12: "year"}.get(months, "months"), number=months)
+
+    def later(self, later: Later, currency: str) -> str:
+        return self.say(
+            "later",
+            amount=self.money(later.amount, currency),
+            each=self.each(later.months),
+            seats=self.seats(later.seats),
+            day=self.day(later.starts),
+        )
+
+    def who(self, actor: User | None, audience: str) -> str:
+        """Customers by name; staff as the distributor; the rest is Seatdesk itself."""
+        if audience in actions.STAFF:
+            return self.say("distributor")
+        return one_line(actor.name) if actor else "Seatdesk"
+
+    def wish(self, order: Order, sku: str) -> str:
+        """What the order asks for, as a noun; `sku` is the name of the one that it leads to."""
+        before, after = order.before, order.after
+        phrase = order.action if order.action in PHRASES[self.language] else "other"
+        if after.get("Trial"):
+            phrase = "start_trial"
+        elif "Renews automatically" in after:
+            phrase = "auto_renew_on" if after["Renews automatically"] else "auto_renew_off"
+        elif phrase == "take_theirs" and "Seats" in after:
+            phrase = "take_theirs_seats"
+        return self.say(
+            phrase,
+            before=self.number(before.get("Seats", 0)),
+            seats=self.seats(after.get("Seats", 0)),
+            sku=sku,
+        )
