@@ -106,6 +106,11 @@ def period_at(period: Period, months: int, anchor_day: int, day: date) -> Period
     return period
 
 
+def every(months: int) -> str:
+    """How often a period of so many months is charged, such as "a month"."""
+    return {1: "a month", 12: "a year"}.get(months, f"every {months} months")
+
+
 def days_words(period: Period) -> str:
     """First and last day, saying month and year once where both share them: "20 to 31 March 2027"."""
     first, last = period.start, period.last_day
@@ -501,8 +506,8 @@ def _checkable(left: Fraction, credit: Callable[[Fraction], Fraction], amount: D
 
 def _later(terms: Terms, seats: int, starts: date) -> Later:
     amount = terms.line(seats)
-    every = {1: "a month", 12: "a year"}.get(terms.months, f"every {terms.months} months")
-    words = f"{money(amount, terms.currency)} {every} for {_counted(seats, 'seat')} from {_day_words(starts)}"
+    words = f"{money(amount, terms.currency)} {every(terms.months)} for {_counted(seats, 'seat')}"
+    words += f" from {_day_words(starts)}"
     return Later(seats, amount, starts, terms.months, words)
 
 

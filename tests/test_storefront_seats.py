@@ -6,6 +6,9 @@ from html import unescape
 
 import pytest
 
+from subscriptions import actions, lifecycle
+from subscriptions.actions import STOREFRONT, NotAllowed
+from subscriptions.lifecycle import Wish
 from subscriptions.models import Order, Subscription
 from tests import factories
 
@@ -208,3 +211,16 @@ def test_a_subscription_with_one_possible_number_says_so(door, cast):
     nearly = factories.SubscriptionFactory(account=cast.acme, seats=499)
     page = door.get(url(nearly, "increase", "")).content.decode()
     assert "Only 500 is possible." in page
+
+
+@pytest.mark.parametrize("seats", [20, 15])
+def test_a_plan_that_would_find_nothing_to_do_cannot_be_kept(cast, subscription, seats, empty_queue):
+    factories.OrderFactory(
+        subscription=subscription, action="decrease", status="scheduled", before={"Seats": 25}, after={"Seats": 20}
+    )
+    wish = Wish(subscription.pk, "decrease", {"Seats": seats}, planned="keep")
+    with pytest.raises(NotAllowed) as refused:
+        lifecycle.place(wish, actor=cast.manager, audience=STOREFRONT)
+    assert refused.value.code == "cannot_keep"
+    about = actions.situation(subscription, actor=cast.manager, audience=STOREFRONT)
+    assert lifecycle.planned_choices(about, actions.DECREASE, planned=False, after={"Seats": 21}) == ("keep", "discard")

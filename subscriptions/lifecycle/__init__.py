@@ -25,7 +25,7 @@ from subscriptions.lifecycle.placing import (
     why_not_take,
     why_not_target,
 )  # fmt: skip
-from subscriptions.lifecycle.planning import approve, reject, undo
+from subscriptions.lifecycle.planning import approve, reject, undo, why_not_undo
 from subscriptions.lifecycle.rows import CALL_FIELDS, finish
 from subscriptions.lifecycle.settling import give_up, retry
 from subscriptions.lifecycle.upkeep import due_for_ping, open_vendor, pause_vendor, sweep
@@ -35,5 +35,5 @@ __all__ = [
     "Wait", "Wish", "apply", "apply_many", "approve", "catch_up", "claim", "correct", "due_for_ping", "due_ids",
     "finish", "give_up", "mail_code", "new_subscription", "note_details", "open_vendor", "pause_vendor", "place",
     "place_many", "planned_choices", "planned_words", "price_start", "reject", "retry", "reveal_code", "start",
-    "sweep", "undo", "why_not_start", "why_not_take", "why_not_target",
+    "sweep", "undo", "why_not_start", "why_not_take", "why_not_target", "why_not_undo",
 ]  # fmt: skip

@@ -175,10 +175,18 @@ def planned_choices(about: Situation, action: Action, *, planned: bool, after: d
     if action is actions.ACTIVATE and scheduled.action in (actions.ACTIVATE.stem, actions.CANCEL.stem):
         return ()
     costs = bool(scheduled.quote and scheduled.quote["lines"])
-    pointless = "Seats" in scheduled.after and scheduled.after["Seats"] == after.get("Seats")
+    pointless = _nothing_left_of(scheduled, after.get("Seats"))
     if planned or action is actions.CHANGE_SKU or pointless or (costs and action is not actions.ACTIVATE):
         return (DISCARD,)
     return (KEEP, DISCARD)
+
+
+def _nothing_left_of(scheduled: Order, seats: int | None) -> bool:
+    """Would a planned change of seats find its number, or one beyond it, when it falls due?"""
+    if seats is None or scheduled.action not in (actions.INCREASE.stem, actions.DECREASE.stem):
+        return False
+    more = scheduled.after["Seats"] - seats
+    return more <= 0 if scheduled.action == actions.INCREASE.stem else more >= 0
 
 
 def _supersedes(action: Action, scheduled: Order, *, planned: bool) -> bool:

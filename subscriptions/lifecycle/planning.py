@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db import transaction
 
 from subscriptions import actions, clock
-from subscriptions.actions import Action, NotAllowed
+from subscriptions.actions import Action, NotAllowed, Situation
 from subscriptions.lifecycle import charges, orders, rows
 from subscriptions.lifecycle.orders import Told
 from subscriptions.models import Event, Order, OrderStatus, Subscription, SubscriptionStatus, User
@@ -75,9 +75,8 @@ def _decide(action: Action, order_id: int, move: Move, *, actor: User | None, au
         subscription = rows.lock_subscriptions(ids)[ids[0]]
         order = rows.lock_orders([order_id])[order_id]
         about = actions.situation(subscription, actor=actor, audience=audience, order=order)
-        if refusal := _asked(action, order, subscription).why_not(about):
-            raise refusal
-        if refusal := _not_theirs(order, audience):
+        refusal = why_not_undo(about) if action is actions.UNDO else action.why_not(about)
+        if refusal:
             raise refusal
         events, lines = move(order, subscription, at)
         subscription.version += 1
@@ -87,16 +86,16 @@ def _decide(action: Action, order_id: int, move: Move, *, actor: User | None, au
     return order
 
 
-def _asked(action: Action, order: Order, subscription: Subscription) -> Action:
-    """To undo a planned end is to keep the subscription, which is a permission of its own."""
-    ending = subscription.status == SubscriptionStatus.ENDING and order.status == OrderStatus.SCHEDULED
-    if action is actions.UNDO and ending and order.action == actions.CANCEL.stem:
-        return actions.KEEP
-    return action
-
-
-def _not_theirs(order: Order, audience: str) -> NotAllowed | None:
-    if audience == actions.STOREFRONT and actions.STOREFRONT not in actions.ACTIONS[order.action].audiences:
+def why_not_undo(about: Situation) -> NotAllowed | None:
+    """Why `about.order` cannot be undone. To undo a planned end is to keep the subscription: that permission counts."""
+    order = about.order
+    if order is None:
+        raise ValueError("Only an order can be undone.")
+    ending = about.subscription.status == SubscriptionStatus.ENDING and order.status == OrderStatus.SCHEDULED
+    action = actions.KEEP if ending and order.action == actions.CANCEL.stem else actions.UNDO
+    if refusal := action.why_not(about):
+        return refusal
+    if about.audience == actions.STOREFRONT and actions.STOREFRONT not in actions.ACTIONS[order.action].audiences:
         return NotAllowed("audience", "Your distributor planned this. Ask them to undo it.")
     return None
 
