@@ -206,6 +206,9 @@ def fulfil(order_id: int) -> None:
         if not isinstance(step, str):
             return step
         sending = step == SEND
+        if sending:
+            # What is said now is what every repetition will say.
+            order.first_sent_at = order.first_sent_at or at
         try:
             container = gateways.gateway(vendor).prepare(
                 f"{order.operation_id}-{order.generation}" if sending else str(uuid.uuid4()),

@@ -35,3 +35,11 @@ def test_start_that_was_refused_can_be_retried_weeks_later(cast, drain, emulator
     lifecycle.retry(order.pk, actor=cast.operator, audience=BSS, reason="The product is in the contract now")
     drain()
     assert Order.objects.get(pk=order.pk).status == "completed"
+
+
+def test_order_that_waited_longer_than_the_vendor_looks_back_is_taken(cast, subscription, drain, emulator, settings):
+    order = lifecycle.place(Wish(subscription.pk, "increase", {"Seats": 30}), actor=cast.owner, audience=STOREFRONT)
+    settings.CLOCK_OFFSET = timedelta(days=20)
+    emulator.control.set_offset(settings.CLOCK_OFFSET)
+    drain()
+    assert Order.objects.get(pk=order.pk).status == "completed"

@@ -14,11 +14,14 @@ OLDEST = timedelta(days=13)
 
 
 def asked_at(order: Order) -> datetime:
-    """The instant that a sending names: the order's own, so that a second sending says exactly the same as the first.
+    """The instant that a sending names: that of the first one, so that a repetition says exactly the same.
 
-    A new generation has its own, since a vendor refuses dates that lie far back and staff may retry weeks later.
+    A new generation has its own. None lies as far back as the order itself may: a vendor refuses such dates, and an
+    order may have waited for its day, for approval or for a worker.
     """
-    return order.retried_at if order.generation > 1 and order.retried_at else order.placed_at
+    if order.generation > 1 and order.retried_at:
+        return order.retried_at
+    return order.first_sent_at or order.placed_at
 
 
 def start_call(order: Order, subscription: Subscription) -> port.Command:
