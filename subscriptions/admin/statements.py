@@ -104,7 +104,7 @@ class ChargeAdmin(ReadOnlyAdmin):
         if request.method not in ("GET", "HEAD"):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         charge, about = find_charge(request, key(object_id))
-        corrections = list(charge.corrections.select_related("event__actor").order_by("pk"))
+        corrections = list(charge.corrections.select_related("order__actor", "event__actor").order_by("pk"))
         stands = charge.amount + sum(one.amount for one in corrections)
         context = shortcut.frame(
             request,
@@ -116,10 +116,8 @@ class ChargeAdmin(ReadOnlyAdmin):
             statement_url=statement_url(charge),
             unit_price=pricing.unit_money(charge.unit_price, charge.currency),
             what_happened=words.event_words(charge.event.kind),
-            who=words.who(charge.event.actor, charge.event.audience),
-            corrections=[
-                (one, Month.of(one.booked_on), words.who(one.event.actor, one.event.audience)) for one in corrections
-            ],
+            **_wish(charge),
+            corrections=[{"charge": one, "month": Month.of(one.booked_on), **_wish(one)} for one in corrections],
             stands=stands,
             refusal=why_not_correct(charge, about),
         )
@@ -144,10 +142,16 @@ def find_charge(request: HttpRequest, pk: int) -> tuple[Charge, Situation]:
     if not request.user.has_perm("subscriptions.view_charge"):
         raise PermissionDenied("Your staff group may not see charges.")
     rows = Charge.objects.select_related(
-        "subscription__account", "subscription__sku__product", "event__actor", "corrects"
+        "subscription__account", "subscription__sku__product", "order__actor", "event__actor"
     )
     charge = get_object_or_404(rows, pk=pk)
     return charge, actions.situation(charge.subscription, actor=_user(request), audience=actions.BSS)
+
+
+def _wish(charge: Charge) -> dict[str, str]:
+    """Who wanted what the line is charged for, and why: its order says, or the event where there is no order."""
+    source = charge.order or charge.event
+    return {"who": words.who(source.actor, source.audience), "reason": source.reason}
 
 
 def _user(request: HttpRequest) -> Any:
