@@ -1,12 +1,13 @@
 """What customers type, read by the same table of actions that decides."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 
 from subscriptions import actions
 from subscriptions.actions import Action, NotAllowed
 from subscriptions.models import Member, Subscription
+from subscriptions.quotes import Pinned
 
 
 class SeatsForm(forms.Form):
@@ -68,6 +69,39 @@ class ConfirmForm(forms.Form):
 
     version = forms.IntegerField(widget=forms.HiddenInput)
     key = forms.UUIDField(widget=forms.HiddenInput)
+
+
+class QuotedForm(ConfirmForm):
+    """The same with the quote that was shown, signed; what we have not signed is an error."""
+
+    quote = forms.CharField(widget=forms.HiddenInput)
+
+    def clean_quote(self) -> Pinned:
+        pinned = Pinned.from_token(self.cleaned_data["quote"])
+        if pinned is None:
+            raise forms.ValidationError("This price is not one of ours.", code="forged")
+        return pinned
+
+
+class PlannedForm(forms.Form):
+    """What becomes of a change that is planned already; with one choice only, there is nothing to ask."""
+
+    planned = forms.ChoiceField(
+        label="What becomes of it?",
+        widget=forms.RadioSelect,
+        error_messages={
+            "required": "Choose what becomes of the planned change.",
+            "invalid_choice": "Choose what becomes of the planned change.",
+        },
+    )
+
+    def __init__(self, *args: Any, choices: list[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = cast(forms.ChoiceField, self.fields["planned"])
+        field.choices = choices
+        if len(choices) == 1:
+            field.widget = forms.HiddenInput()
+            field.initial = choices[0][0]
 
 
 class MailCodeForm(forms.Form):
