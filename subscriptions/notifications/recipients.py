@@ -9,8 +9,8 @@ from subscriptions.models.notice import STAFF_KINDS, NoticeKind, kinds_of
 
 K = NoticeKind
 ALL = frozenset(set(K) - set(STAFF_KINDS))
-# What may become of an order.
-OUTCOMES = frozenset({K.DONE, K.FAILED, K.APPROVAL, K.WITHDRAWN, K.CODE, K.ENDING, K.ENDED})
+# What may become of an order that somebody placed; of a start, who may not see codes hears that it is done.
+OUTCOMES = frozenset({K.DONE, K.FAILED, K.APPROVAL, K.WITHDRAWN, K.ENDING, K.ENDED})
 
 # Role -> what it is told about every subscription of its account. Whoever placed an order hears its outcome whatever
 # their role has become since, and a Buyer everything about what they bought.
