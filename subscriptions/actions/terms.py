@@ -64,23 +64,26 @@ def next_reminder(subscription: Subscription, after: date) -> date | None:
     """The first day later than `after` on which a reminder of the renewal is due, within this term."""
     if subscription.term_end is None:
         return None
-    days = [subscription.term_end - timedelta(days=before) for before in REMINDERS]
+    # A term of a month has but begun 30 days before its end.
+    known = REMINDERS if subscription.sku.term_months > 1 else REMINDERS[1:]
+    days = [subscription.term_end - timedelta(days=before) for before in known]
     return min((one for one in days if one > after), default=None)
 
 
 def next_due(subscription: Subscription) -> datetime | None:
     """When the next thing falls due by itself, apart from scheduled orders; None when nothing will."""
-    end = subscription.period_end
+    days: list[date | None] = [subscription.period_end]
+    ends_at = None
     match subscription.status:
         case S.ACTIVE:
-            days = [end, subscription.reminder_due_on]
-        case S.SUSPENDED:
-            days = [end]
-        case S.ENDING:
-            instants = [subscription.ends_at, midnight(end, subscription.account) if end else None]
-            return min((one for one in instants if one), default=None)
+            days.append(subscription.reminder_due_on)
+        case S.SUSPENDED | S.ENDING:
+            # A kept end date comes for a suspended one, too.
+            ends_at = subscription.ends_at
         case S.EXPIRED:
             days = [subscription.grace_ends]
         case _:
-            days = []
-    return min((midnight(one, subscription.account) for one in days if one), default=None)
+            return None
+    first = min((one for one in days if one), default=None)
+    instants = [ends_at, midnight(first, subscription.account) if first else None]
+    return min((one for one in instants if one), default=None)

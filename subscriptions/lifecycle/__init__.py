@@ -9,7 +9,7 @@ one row.
 from subscriptions.lifecycle.acts import mail_code, note_details, reveal_code
 from subscriptions.lifecycle.attempts import Attempt, Decision, Hold, Result, Verdict, Wait, apply, apply_many, claim
 from subscriptions.lifecycle.orders import DISCARD, KEEP, Wish
-from subscriptions.lifecycle.periods import catch_up, due_ids
+from subscriptions.lifecycle.periods import Pass, catch_up, due_ids, forecast, passes
 from subscriptions.lifecycle.placing import (
     STALE,
     STALE_QUOTE,
@@ -31,9 +31,10 @@ from subscriptions.lifecycle.settling import give_up, retry
 from subscriptions.lifecycle.upkeep import due_for_ping, open_vendor, pause_vendor, sweep
 
 __all__ = [
-    "CALL_FIELDS", "DISCARD", "KEEP", "STALE", "STALE_QUOTE", "Attempt", "Decision", "Hold", "Result", "Verdict",
-    "Wait", "Wish", "apply", "apply_many", "approve", "catch_up", "claim", "correct", "due_for_ping", "due_ids",
-    "finish", "give_up", "mail_code", "new_subscription", "note_details", "open_vendor", "pause_vendor", "place",
-    "place_many", "planned_choices", "planned_words", "price_start", "reject", "retry", "reveal_code", "start",
-    "sweep", "undo", "why_not_start", "why_not_take", "why_not_target", "why_not_undo",
+    "CALL_FIELDS", "DISCARD", "KEEP", "STALE", "STALE_QUOTE", "Attempt", "Decision", "Hold", "Pass", "Result",
+    "Verdict", "Wait", "Wish", "apply", "apply_many", "approve", "catch_up", "claim", "correct", "due_for_ping",
+    "due_ids", "finish", "forecast", "give_up", "mail_code", "new_subscription", "note_details", "open_vendor",
+    "passes", "pause_vendor", "place", "place_many", "planned_choices", "planned_words", "price_start", "reject",
+    "retry", "reveal_code", "start", "sweep", "undo", "why_not_start", "why_not_take", "why_not_target",
+    "why_not_undo",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Orders as they are written: new ones in bulk, and those that need no vendor carried out at once."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -203,20 +203,19 @@ def _go_on(subscription: Subscription) -> None:
         subscription.ends_at = None
 
 
-def let_go(
-    order: Order, subscription: Subscription, at: datetime
-) -> tuple[list[Event], list[tuple[Event, list[Charge]]]]:
-    """What a waiting order does once it is `placed`: owe a job, or complete at once when no vendor is asked.
+def let_go(waited: Collection[tuple[Order, Subscription]], at: datetime) -> Told:
+    """What waiting orders do once they are `placed`: owe a job, or complete at once when no vendor is asked.
 
-    The order is written here, move by move, since PostgreSQL judges each; the caller writes the rest.
+    The orders are written here, move by move, since PostgreSQL judges each; the caller writes the rest.
     """
-    order.next_attempt_at = at
-    rows.update([order], rows.ORDER_FIELDS)
-    if actions.ACTIONS[order.action].call is not None:
-        rows.defer([order])
-        return [], []
-    order.claim()
-    rows.update([order], rows.ORDER_FIELDS)
-    event, lines = complete(order, subscription, at)
-    rows.update([order], rows.ORDER_FIELDS)
-    return [event], [(event, lines)]
+    for order, _ in waited:
+        order.next_attempt_at = at
+    rows.update([order for order, _ in waited], rows.ORDER_FIELDS)
+    rows.defer(order for order, _ in waited if actions.ACTIONS[order.action].call is not None)
+    ours = [(order, subscription) for order, subscription in waited if actions.ACTIONS[order.action].call is None]
+    for order, _ in ours:
+        order.claim()
+    rows.update([order for order, _ in ours], rows.ORDER_FIELDS)
+    told = [complete(order, subscription, at) for order, subscription in ours]
+    rows.update([order for order, _ in ours], rows.ORDER_FIELDS)
+    return [event for event, _ in told], told

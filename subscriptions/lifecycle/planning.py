@@ -49,7 +49,7 @@ def approve(order_id: int, *, actor: User | None, audience: str, reason: str = "
         order.approve()
         # Its time for the vendor begins now.
         order.retried_at = at
-        events, lines = orders.let_go(order, subscription, at)
+        events, lines = orders.let_go([(order, subscription)], at)
         return [said, *events], lines
 
     return _decide(actions.APPROVE, order_id, move, actor=actor, audience=audience)

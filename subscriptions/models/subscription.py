@@ -214,7 +214,10 @@ class Subscription(models.Model):
     @_moves("activate")
     def activate(self, *, at: datetime) -> str:
         self.suspended_at = None
-        return S.ENDING if self.ends_at and self.ends_at > at else S.ACTIVE
+        if self.ends_at and self.ends_at > at:
+            return S.ENDING
+        self.ends_at = None
+        return S.ACTIVE
 
     @_moves("schedule_end")
     def schedule_end(self, *, ends_at: datetime) -> None:
