@@ -1,6 +1,7 @@
 """From what was quoted to the lines of the ledger."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -29,6 +30,7 @@ def of_order(order: Order, subscription: Subscription, period_before: date | Non
         if order.action == actions.START.stem and subscription.period_start and subscription.period_end:
             # Quoted from the day of the order; a start that was tried again later begins later.
             covers = Period(subscription.period_start, subscription.period_end)
+            line = replace(line, words=line.words.replace(pricing.days_words(line.covers), pricing.days_words(covers)))
         # A new period that the change begins, rather than a part of the one in which it came.
         begins = line.kind == ChargeKind.PERIOD or (
             order.action == actions.CHANGE_SKU.stem and line.kind == ChargeKind.CHANGE

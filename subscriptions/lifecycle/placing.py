@@ -19,10 +19,8 @@ from subscriptions.models import (
     Account,
     ApprovalLimit,
     Charge,
-    Member,
     Order,
     OrderStatus,
-    Role,
     Subscription,
     SubscriptionStatus,
     User,
@@ -333,12 +331,15 @@ def start(
         if known:
             return known[idempotency_key]
         if "one_trial" in str(clash):
-            raise NotAllowed("trial_used", TRIAL_USED.format(product=sku.product.name)) from clash
+            raise trial_used(subscription) from clash
         raise
     return order
 
 
-TRIAL_USED = "Your company had a trial of {product} already."
+def trial_used(subscription: Subscription) -> NotAllowed:
+    """There is one trial for an account and product."""
+    words = f"{subscription.account} had a trial of {subscription.sku.product} already, and there is one for a company."
+    return NotAllowed("trial_used", words)
 
 
 def new_subscription(
@@ -354,11 +355,7 @@ def new_subscription(
 def why_not_start(subscription: Subscription, *, actor: User | None, audience: str) -> NotAllowed | None:
     """Why this subscription cannot be started; at most 2 queries."""
     account, sku = subscription.account, subscription.sku
-    role = None
-    if audience == STOREFRONT:
-        member = Member.objects.filter(account=account, user=actor).first() if actor else None
-        role = Role(member.role) if member else None
-    if refusal := actions.START.why_not(Situation(subscription, actor, audience, role)):
+    if refusal := actions.START.why_not(actions.situation(subscription, actor=actor, audience=audience)):
         return refusal
     if not (sku.is_sold and sku.product.is_sold):
         return NotAllowed("not_sold", f"{sku.name} is not sold any more.")
@@ -366,9 +363,10 @@ def why_not_start(subscription: Subscription, *, actor: User | None, audience: s
         if not sku.trial_days:
             return NotAllowed("no_trial", f"There is no trial of {sku.name}.")
         if Subscription.objects.filter(account=account, trial_of=sku.product).exclude(status=S.FAILED).exists():
-            return NotAllowed("trial_used", TRIAL_USED.format(product=sku.product.name))
+            return trial_used(subscription)
     if sku.product.needs_company_details and not account.has_details:
-        return NotAllowed("company_details", "Your legal name, address and country are needed for this product.")
+        words = f"The legal name, address and country of {account} are needed for this product."
+        return NotAllowed("company_details", words)
     return actions.why_not_seats(actions.START, subscription, subscription.seats)
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from subscriptions import actions, clock
 from subscriptions.actions import Action
 from subscriptions.lifecycle import rows
 from subscriptions.lifecycle.attempts import fail_in_memory
+from subscriptions.lifecycle.placing import trial_used
 from subscriptions.models import Order, OrderStatus, Purpose, Subscription, User
 from subscriptions.vendors.port import Outcome
 
@@ -17,7 +18,8 @@ def retry(order_id: int, *, actor: User | None, audience: str, reason: str) -> O
     """Send the same order again: `needs_attention`, or a failed start, becomes `placed`. Raises NotAllowed.
 
     The operation id stays. When the vendor has answered the last sending, the new one counts as a new generation,
-    since a repeated TransactionId would be refused as a duplicate.
+    since a repeated TransactionId would be refused as a duplicate. A trial that failed is not tried again once the
+    company had another one.
     """
     return _settle_order(actions.RETRY, order_id, _retry, actor=actor, audience=audience, reason=reason)
 
@@ -41,24 +43,29 @@ def _settle_order(
     reason: str,
 ) -> Order:
     at = clock.now()
-    with transaction.atomic(durable=True):
-        ids = Order.objects.filter(pk=order_id).values_list("subscription_id", flat=True)
-        subscription = rows.lock_subscriptions(ids)[ids[0]]
-        order = rows.lock_orders([order_id])[order_id]
-        refusal = action.why_not(actions.situation(subscription, actor=actor, audience=audience, order=order))
-        if refusal:
-            raise refusal
-        owed = move(order, subscription, at)
-        subscription.version += 1
-        rows.write_subscriptions([subscription])
-        rows.update([order], rows.ORDER_FIELDS)
-        event = rows.event(
-            subscription, f"{order.action}.{action.stem}", at,
-            order=order, actor=actor, audience=audience, reason=reason, before=order.before, after=order.after,
-        )  # fmt: skip
-        rows.write_events([event])
-        if owed:
-            rows.defer([order])
+    try:
+        with transaction.atomic(durable=True):
+            ids = Order.objects.filter(pk=order_id).values_list("subscription_id", flat=True)
+            subscription = rows.lock_subscriptions(ids)[ids[0]]
+            order = rows.lock_orders([order_id])[order_id]
+            refusal = action.why_not(actions.situation(subscription, actor=actor, audience=audience, order=order))
+            if refusal:
+                raise refusal
+            owed = move(order, subscription, at)
+            subscription.version += 1
+            rows.write_subscriptions([subscription])
+            rows.update([order], rows.ORDER_FIELDS)
+            event = rows.event(
+                subscription, f"{order.action}.{action.stem}", at,
+                order=order, actor=actor, audience=audience, reason=reason, before=order.before, after=order.after,
+            )  # fmt: skip
+            rows.write_events([event])
+            if owed:
+                rows.defer([order])
+    except IntegrityError as clash:
+        if "one_trial" in str(clash):
+            raise trial_used(subscription) from clash
+        raise
     return order
 
 

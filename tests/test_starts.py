@@ -1,0 +1,176 @@
+"""What a start charges and when, trials once for a company, and what becomes of starts that go wrong."""
+
+import threading
+from datetime import date, timedelta
+from decimal import Decimal
+
+import pytest
+from django.db import connection
+
+from subscriptions import actions, clock, lifecycle
+from subscriptions.actions import BSS, COMMAND, STOREFRONT, NotAllowed
+from subscriptions.models import Charge, Order, Subscription
+from tests.factories import AccountFactory, SKUFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def fresh(row):
+    return type(row).objects.get(pk=row.pk)
+
+
+def refuse_starts(emulator):
+    emulator.control.add_fault("item-error", kinds=["Activate"], code=601, message="Not allowed.")
+
+
+@pytest.fixture
+def buy(cast):
+    def start(sku, seats=10, **more):
+        return lifecycle.start(
+            cast.acme, sku, seats, **{"actor": cast.owner, "audience": STOREFRONT, "ordered_by": cast.owner} | more
+        )
+
+    return start
+
+
+def test_a_start_that_is_tried_again_charges_what_was_quoted_for_the_period_that_began(
+    buy, cast, drain, emulator, settings
+):
+    sku = SKUFactory(prices={1: "2.10"})
+    refuse_starts(emulator)
+    order = buy(sku, 25)
+    drain()
+    assert (fresh(order).status, fresh(order.subscription).status) == ("failed", "failed")
+    assert not Charge.objects.exists()
+
+    # The price list of the day of the retry is not what was shown.
+    sku.price_bands.update(price="9.99")
+    settings.CLOCK_OFFSET = timedelta(days=40)
+    emulator.control.set_offset(settings.CLOCK_OFFSET)
+    lifecycle.retry(order.pk, actor=cast.operator, audience=BSS, reason="The contract is signed")
+    drain()
+    [charge], subscription = Charge.objects.all(), fresh(order.subscription)
+    today = actions.local_day(clock.now(), cast.acme)
+    assert (charge.amount, charge.seats, charge.covers_from) == (Decimal("52.500"), 25, today)
+    assert (charge.period_start, charge.covers_to) == (subscription.period_start, subscription.period_end)
+    first, last = charge.covers_from, charge.covers_to - timedelta(days=1)
+    assert f"{first.day} {first:%B}" in charge.words
+    assert charge.words.endswith(f"{last.day} {last:%B} {last.year}")
+
+
+@pytest.mark.parametrize("end", ["rejected", "withdrawn", "given up"])
+def test_a_start_that_never_began_ends_cancelled_and_charges_nothing(end, buy, cast, drain, emulator):
+    sku = SKUFactory()
+    if end == "given up":
+        refuse_starts(emulator)
+    else:
+        sku.approval_limits.create(orders_from="1")
+    order = buy(sku)
+    drain()
+    match end:
+        case "rejected":
+            assert fresh(order).status == "awaiting_approval"
+            lifecycle.reject(order.pk, actor=cast.approver, audience=COMMAND, reason="No credit")
+        case "withdrawn":
+            lifecycle.undo(order.pk, actor=cast.owner, audience=STOREFRONT)
+        case _:
+            lifecycle.give_up(order.pk, actor=cast.operator, audience=BSS, reason="They bought something else")
+    drain()
+    assert fresh(order.subscription).status == "cancelled"
+    assert not Charge.objects.exists()
+    assert emulator.control.changes(order.subscription.subscriber_id) == []
+
+
+# --- trials ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_trial_is_free_and_ends_by_itself(buy, drain, emulator, settings):
+    order = buy(SKUFactory(trial_days=30), trial=True)
+    drain()
+    subscription = fresh(order.subscription)
+    begun = actions.local_day(subscription.started_at, subscription.account)
+    assert (subscription.status, subscription.trial_ends) == ("active", begun + timedelta(days=30))
+    settings.CLOCK_OFFSET = timedelta(days=31)
+    emulator.control.set_offset(settings.CLOCK_OFFSET)
+    lifecycle.catch_up(clock.now())
+    drain()
+    assert fresh(subscription).status == "cancelled"
+    assert not Charge.objects.exists()
+
+
+def test_a_company_has_one_trial_of_a_product_whatever_the_sku(buy, cast, drain):
+    sku = SKUFactory(trial_days=30)
+    buy(sku, trial=True)
+    drain()
+    for twin in (sku, SKUFactory(product=sku.product, trial_days=10)):
+        with pytest.raises(NotAllowed, match="Acme GmbH had a trial") as refused:
+            buy(twin, trial=True)
+        assert refused.value.code == "trial_used"
+    assert buy(SKUFactory(trial_days=5), trial=True).after["Trial"]
+    assert buy(sku).quote
+    other = lifecycle.start(cast.globex, sku, 10, actor=cast.stranger, audience=STOREFRONT, trial=True)
+    assert other.status == "placed"
+
+
+def test_a_trial_that_never_began_leaves_the_right_to_one(buy, cast, drain, emulator):
+    sku = SKUFactory(trial_days=30)
+    refuse_starts(emulator)
+    failed = buy(sku, trial=True)
+    drain()
+    assert fresh(failed.subscription).status == "failed"
+    second = buy(sku, trial=True)
+    drain()
+    assert fresh(second.subscription).status == "active"
+
+
+def test_a_failed_trial_is_not_tried_again_after_another_one(buy, cast, drain, emulator):
+    sku = SKUFactory(trial_days=30)
+    refuse_starts(emulator)
+    failed = buy(sku, trial=True)
+    drain()
+    buy(sku, trial=True)
+    drain()
+    with pytest.raises(NotAllowed) as refused:
+        lifecycle.retry(failed.pk, actor=cast.operator, audience=BSS, reason="Once more")
+    assert refused.value.code == "trial_used"
+    assert (fresh(failed).status, fresh(failed.subscription).status) == ("failed", "failed")
+    lifecycle.give_up(failed.pk, actor=cast.operator, audience=BSS, reason="They have another")
+    assert fresh(failed.subscription).status == "cancelled"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_trials_at_the_same_instant_are_one(cast, empty_queue):
+    sku = SKUFactory(trial_days=30)
+    results, gate = [], threading.Barrier(4)
+
+    def ask():
+        gate.wait()
+        try:
+            found = lifecycle.start(cast.acme, sku, 10, actor=cast.owner, audience=STOREFRONT, trial=True)
+        except Exception as error:
+            found = error
+        results.append(found)
+        connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    refusals = [one for one in results if not isinstance(one, Order)]
+    assert {type(one) for one in refusals} == {NotAllowed}
+    assert [one.code for one in refusals] == ["trial_used"] * 3
+    assert Subscription.objects.count() == 1
+
+
+# --- days ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_days_are_those_of_the_companys_time_zone(cast, drain, emulator, settings):
+    """Late in the evening in Europe it is tomorrow in Auckland."""
+    account = AccountFactory(time_zone="Pacific/Auckland")
+    order = lifecycle.start(account, SKUFactory(), 10, actor=cast.operator, audience=BSS)
+    drain()
+    begun = fresh(order.subscription).period_start
+    assert begun == actions.local_day(clock.now(), account)
+    assert date.fromisoformat(order.quote["on"]) == begun
