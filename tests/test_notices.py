@@ -35,7 +35,7 @@ STATUS_AFTER = {
 def happened(account, kind, *, by=None, who=None, at=AT, reason="", after=None, subscription=None, **order) -> Event:
     """An event of an account as `lifecycle` would leave it, with its order, placed by `by`, when it is about one.
 
-    `who` is the person of the event, `order` and `subscription` are fields of those rows.
+    `who` is the person of the event, `after` is of both, `order` and `subscription` are fields of those rows.
     """
     made = SubscriptionFactory(account=account, **(subscription or {}))
     stem, _, what = kind.rpartition(".")
@@ -46,7 +46,7 @@ def happened(account, kind, *, by=None, who=None, at=AT, reason="", after=None, 
         if status == "scheduled":
             fields["due_at"] = DUE
         audience = STOREFRONT if by is None or not by.is_staff else BSS
-        fields = {"placed_at": PLACED_AT, "audience": audience} | fields | order
+        fields = {"placed_at": PLACED_AT, "audience": audience, "after": after or {"Seats": 25}} | fields | order
         placed = OrderFactory(subscription=made, action=stem, status=status, actor=by, **fields)
     audience = SYSTEM if who is None else BSS if who.is_staff else STOREFRONT
     return EventFactory(
