@@ -104,12 +104,12 @@ def test_empty_statements_say_so(operator, cast, line):
     assert "Nothing before that" in see(operator, later)
 
 
-@pytest.mark.parametrize("page", ["", "2026-10/", "2026-10/csv/"])
-def test_without_the_view_permission_nothing_of_the_ledger_is_shown(page, cast, signed_in, line):
+@pytest.mark.parametrize("below", ["", "2026-10/", "2026-10/csv/"])
+def test_without_the_view_permission_nothing_of_the_ledger_is_shown(below, cast, signed_in, line):
     cast.auditor.groups.clear()
     client = signed_in(cast.auditor)
     for address in (
-        f"/bss/subscriptions/account/{line.account_id}/statements/{page}",
+        f"/bss/subscriptions/account/{line.account_id}/statements/{below}",
         CHARGES,
         f"{CHARGES}{line.pk}/change/",
     ):
