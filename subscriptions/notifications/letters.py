@@ -173,7 +173,8 @@ class _About:
             }
             if order.due_at and self.notice.kind in (K.APPROVAL, K.DECIDE, K.ENDING, K.WITHDRAWN):
                 found["Planned for"] = self.tongue.moment(order.due_at)
-        if order is None or event.at != order.placed_at:
+        # A reminder is about a day to come, and the act of asking has its instant already.
+        if self.notice.kind != K.REMINDER and (order is None or event.at != order.placed_at):
             found["When"] = self.tongue.moment(event.at)
         found |= self._why() | self._money()
         return [(self.say(name), value) for name, value in found.items() if value]
