@@ -21,7 +21,12 @@ MEMBERS = ("owner", "manager", "buyer", "billing", "viewer")
 STAFF = ("support", "operator", "approver", "catalogue_manager", "auditor")
 OUTSIDERS = ("stranger", *STAFF)
 PEOPLE = ("anonymous", *MEMBERS, *OUTSIDERS)
-SEATS = {"storefront:increase_check": "30", "storefront:decrease_check": "20"}
+SEATS = {
+    "storefront:increase_check": "30",
+    "storefront:increase_price": "30",
+    "storefront:decrease_check": "20",
+    "storefront:decrease_price": "20",
+}
 STATUSES = ("pending", "active", "suspended", "failed", "cancelled")
 
 SIGN_IN = 302
@@ -90,8 +95,10 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     "storefront:subscriptions": ("", everyone(200)),
     "storefront:subscription": ("subscription", SEES_ALL),
     "storefront:increase": ("subscription", CHANGES),
+    "storefront:increase_price": ("subscription", everyone(404) | dict.fromkeys(MEMBERS, 302)),
     "storefront:increase_check": ("subscription", CHANGES),
     "storefront:decrease": ("subscription", CHANGES),
+    "storefront:decrease_price": ("subscription", everyone(404) | dict.fromkeys(MEMBERS, 302)),
     "storefront:decrease_check": ("subscription", CHANGES),
     "storefront:code": ("subscription", CHANGES),
     "storefront:cancel": ("subscription", CHANGES),
@@ -254,8 +261,11 @@ def test_what_members_get_in_every_status(name, status, cast, visit):
         subscription = SubscriptionFactory(account=cast.acme, status=status)
         order = OrderFactory(subscription=subscription)
         address = reverse(name, args=[(subscription if kind == "subscription" else order).pk])
-        read[person] = visit(person).get(address, query).status_code
+        page = visit(person).get(address, query)
+        read[person] = page.status_code
         form = {**query, "version": "1", "key": str(uuid.uuid4()), "reason": "x", "how": "show"}
+        # What was shown comes back with it, such as a price.
+        form |= re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page.content.decode())
         posted[person] = visit(person).post(address, form).status_code
     assert read == {person: got[person] for person in MEMBERS}
     if name in POSTED:

@@ -1,12 +1,14 @@
 """What a customer may reach, and the page that says why something is not possible."""
 
-from django.http import HttpRequest, HttpResponse
+from django.db.models import F
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django_htmx.middleware import HtmxDetails
 
-from subscriptions.actions import CANCEL, Action, NotAllowed
-from subscriptions.models import Account, Order, Subscription, User
+from subscriptions import actions
+from subscriptions.actions import STOREFRONT, Action, NotAllowed, Situation
+from subscriptions.models import Account, Order, Role, Subscription, User
 
 
 class SignedIn(HttpRequest):
@@ -22,6 +24,15 @@ def subscription_or_404(request: SignedIn, pk: int) -> Subscription:
     return get_object_or_404(rows, pk=pk)
 
 
+def situation_or_404(request: SignedIn, pk: int) -> Situation:
+    """The subscription with its terms and the person's role, in 1 query: for prices, which no order changes."""
+    rows = Subscription.objects.visible_to(request.user).select_related("sku__product", "account")
+    found = rows.annotate(role=F("account__members__role")).filter(pk=pk).first()
+    if found is None:
+        raise Http404
+    return Situation(found, request.user, STOREFRONT, Role(found.role))
+
+
 def order_or_404(request: SignedIn, pk: int) -> Order:
     """The order with all that its page names; somebody else's is a 404."""
     rows = Order.objects.visible_to(request.user).select_related(
@@ -35,12 +46,38 @@ def accounts_of(user: User) -> list[Account]:
     return list(Account.objects.filter(members__user=user).order_by("name"))
 
 
+def url_of(name: str, *args: int) -> str:
+    """The address of a page of the Storefront; empty while there is none of that name."""
+    try:
+        return reverse(f"storefront:{name}", args=args)
+    except NoReverseMatch:
+        return ""
+
+
+# Code of a refusal -> the action that leads out of it.
+_WAYS = {
+    "at_minimum": actions.CANCEL,
+    "zero": actions.CANCEL,
+    "ending": actions.KEEP,
+    "expired": actions.RENEW,
+    "trial": actions.CONVERT,
+}
+
+
 def way_out(refusal: NotAllowed, subscription: Subscription) -> tuple[str, str]:
-    """Where a refusal leads, and the words of that link; two empty texts when nothing can be done."""
+    """Where a refusal leads, and the words of that link; two empty texts when nothing can be done.
+
+    At most 1 query, and only where the SKU's range is in the way.
+    """
     if refusal.order is not None:
         return reverse("storefront:order", args=[refusal.order.pk]), f"See {refusal.order.number}"
-    if refusal.code in ("at_minimum", "zero"):
-        return reverse("storefront:cancel", args=[subscription.pk]), CANCEL.label
+    action = _WAYS.get(refusal.code)
+    if refusal.code in ("at_maximum", "above_maximum", "below_minimum") and subscription.sku.targets.exists():
+        action = actions.CHANGE_SKU
+    if action is not None and (url := url_of(action.stem, subscription.pk)):
+        return url, action.label
+    if refusal.code == "cancelled" and (url := url_of("catalogue")):
+        return url, "Buy a subscription"
     return "", ""
 
 

@@ -62,6 +62,14 @@ def of_seats(proposal: Proposal) -> Price:
     return Price.of(quote, title, planned=proposal.planned, why=_why_nothing(proposal), then=then_words(proposal))
 
 
+def and_pay(quote: Quote | None) -> str:
+    """The end of a button's words, such as " and pay EUR 41.10"; empty where nothing is due."""
+    if quote is None or quote.due_now == 0:
+        return ""
+    amount = pricing.money(abs(quote.due_now), quote.currency)
+    return f" and pay {amount}" if quote.due_now > 0 else f" and get {amount} back"
+
+
 def _why_nothing(proposal: Proposal) -> str:
     sku = proposal.subscription.sku
     if proposal.action is actions.INCREASE:
