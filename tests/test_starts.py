@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import connection
 
 from subscriptions import actions, clock, lifecycle
@@ -174,3 +175,34 @@ def test_the_days_are_those_of_the_companys_time_zone(cast, drain, emulator, set
     begun = fresh(order.subscription).period_start
     assert begun == actions.local_day(clock.now(), account)
     assert date.fromisoformat(order.quote["on"]) == begun
+
+
+# --- the company -----------------------------------------------------------------------------------------------------
+
+DETAILS = {"legal_name": "Acme GmbH", "address": "Ring 1\n1010 Wien", "country": "AT", "vat_id": "ATU12345678"}
+
+
+def test_details_of_a_company_are_kept_once_with_the_person_who_gave_them(cast):
+    lifecycle.keep_company_details(cast.acme, DETAILS, actor=cast.buyer)
+    lifecycle.keep_company_details(cast.acme, DETAILS | {"legal_name": "Other"}, actor=cast.owner)
+    kept = fresh(cast.acme)
+    assert {name: getattr(kept, name) for name in DETAILS} == DETAILS
+    [entry] = LogEntry.objects.all()
+    assert (entry.user, entry.object_id) == (cast.buyer, str(cast.acme.pk))
+
+
+@pytest.mark.parametrize("role", ["viewer", "billing", "stranger"])
+def test_who_may_not_buy_gives_no_details(role, cast):
+    with pytest.raises(NotAllowed):
+        lifecycle.keep_company_details(cast.acme, DETAILS, actor=cast.people[role])
+    assert not fresh(cast.acme).has_details
+
+
+def test_a_product_that_asks_for_details_is_not_sold_without(buy, cast):
+    sku = SKUFactory(product__needs_company_details=True)
+    with pytest.raises(NotAllowed) as refused:
+        buy(sku)
+    assert refused.value.code == "company_details"
+    lifecycle.keep_company_details(cast.acme, DETAILS, actor=cast.owner)
+    order = lifecycle.start(fresh(cast.acme), sku, 10, actor=cast.owner, audience=STOREFRONT)
+    assert order.status == "placed"

@@ -1,13 +1,15 @@
-"""Acts that change no status and leave an event."""
+"""Acts that change no status and leave a trace of who did it."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import transaction
 
 from subscriptions import actions, clock
 from subscriptions.actions import NotAllowed
 from subscriptions.lifecycle import rows
-from subscriptions.models import Member, Subscription, User
+from subscriptions.models import Account, Member, Subscription, User
 from subscriptions.vendors.port import Secret
 
 
@@ -63,3 +65,27 @@ def note_details(
             subscription, "details.read" if record is not None else "details.unanswered", at,
             actor=actor, audience=audience,
         ).save(force_insert=True)  # fmt: skip
+
+
+def keep_company_details(account: Account, details: Mapping[str, str], *, actor: User) -> None:
+    """Keep `legal_name`, `address`, `country` and `vat_id` of a company that wants to buy; the account's history in
+    BSS names the person.
+
+    What is complete already stays, also when somebody else was first. Raises NotAllowed for people who may not buy.
+    """
+    # An event is about a subscription, and there is none yet.
+    about = actions.situation(Subscription(account=account), actor=actor, audience=actions.STOREFRONT)
+    if refusal := actions.START.why_not(about):
+        raise refusal
+    with transaction.atomic(durable=True):
+        locked = Account.objects.select_for_update(no_key=True).get(pk=account.pk)
+        if locked.has_details:
+            return
+        for name in COMPANY_DETAILS:
+            setattr(locked, name, details[name])
+        locked.save(update_fields=COMPANY_DETAILS)
+        words = "Gave the company's details in the Storefront."
+        LogEntry.objects.log_actions(actor.pk, [locked], CHANGE, words, single_object=True)
+
+
+COMPANY_DETAILS = ("legal_name", "address", "country", "vat_id")

@@ -21,6 +21,7 @@ from subscriptions.models import (
     Charge,
     Order,
     OrderStatus,
+    Product,
     Subscription,
     SubscriptionStatus,
     User,
@@ -336,6 +337,11 @@ def start(
     return order
 
 
+def had_trial(account: Account, product: Product) -> bool:
+    """Has the company had its one trial of a product? One that never began does not count."""
+    return Subscription.objects.filter(account=account, trial_of=product).exclude(status=S.FAILED).exists()
+
+
 def trial_used(subscription: Subscription) -> NotAllowed:
     """There is one trial for an account and product."""
     words = f"{subscription.account} had a trial of {subscription.sku.product} already, and there is one for a company."
@@ -362,7 +368,7 @@ def why_not_start(subscription: Subscription, *, actor: User | None, audience: s
     if subscription.trial_of_id:
         if not sku.trial_days:
             return NotAllowed("no_trial", f"There is no trial of {sku.name}.")
-        if Subscription.objects.filter(account=account, trial_of=sku.product).exclude(status=S.FAILED).exists():
+        if had_trial(account, sku.product):
             return trial_used(subscription)
     if sku.product.needs_company_details and not account.has_details:
         words = f"The legal name, address and country of {account} are needed for this product."
