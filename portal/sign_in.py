@@ -4,12 +4,16 @@ import time
 from typing import Any, ClassVar
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.auth_backends import AuthenticationBackend
 from allauth.account.authentication import get_authentication_records
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import urlencode
+
+from subscriptions import statements
+from subscriptions.models import User
 
 
 class ClosedAccountAdapter(DefaultAccountAdapter):
@@ -22,6 +26,14 @@ class ClosedAccountAdapter(DefaultAccountAdapter):
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
+
+
+class Backend(AuthenticationBackend):
+    """allauth's; the person of a request knows `sees_statements` too, which every page's way around the site asks."""
+
+    def get_user(self, user_id: Any) -> User | None:
+        person = statements.with_sight(User.objects.all()).filter(pk=user_id).first()
+        return person if person is not None and self.user_can_authenticate(person) else None
 
 
 def confirm_first(request: HttpRequest, back: str) -> HttpResponseRedirect | None:

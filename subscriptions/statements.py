@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import TruncMonth
 from django.http import StreamingHttpResponse
 from django.utils.text import slugify
@@ -69,9 +69,10 @@ def today(account: Account) -> date:
     return clock.now().astimezone(ZoneInfo(account.time_zone)).date()
 
 
-def sees_statements(user: User) -> bool:
-    """Is there an account whose statements the person may see? 1 query."""
-    return Member.objects.filter(user=user, role__in=SEES_STATEMENTS).exists()
+def with_sight(people: QuerySet[User]) -> QuerySet[User]:
+    """The same people, each with `sees_statements`: is there an account whose statements they may see?"""
+    seeing = Member.objects.filter(user=OuterRef("pk"), role__in=SEES_STATEMENTS)
+    return people.annotate(sees_statements=Exists(seeing))
 
 
 # --- the months of accounts ------------------------------------------------------------------------------------------
