@@ -127,6 +127,9 @@ def takes_effect(
     Needs `sku` and `account` loaded.
     """
     today = actions.local_day(at, subscription.account)
+    if subscription.period_start is not None:
+        # After a clock was put back, a period has begun that by the clock is still to come.
+        today = max(today, subscription.period_start)
     if action is actions.DECREASE and subscription.sku.decrease_policy == DecreasePolicy.NEXT_PERIOD:
         current = terms.period(subscription)
         if not isinstance(when, date) or when <= current.end:

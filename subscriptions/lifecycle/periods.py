@@ -92,8 +92,8 @@ def due_ids(
     return list(dict.fromkeys(found))
 
 
-def forecast(until: datetime, *, batch: int = BATCH) -> Iterator[Taken]:
-    """The steps that fall due until then as things stand now, subscription by subscription; nothing is written.
+def forecast(at: datetime, until: datetime, *, batch: int = BATCH) -> Iterator[Taken]:
+    """The steps that fall due until then as things stand at `at`, subscription by subscription; nothing is written.
 
     Orders of the steps are taken to be confirmed. Subscriptions with an open order are left out: theirs waits for it.
     """
@@ -101,7 +101,7 @@ def forecast(until: datetime, *, batch: int = BATCH) -> Iterator[Taken]:
     for start in range(0, len(ids), batch):
         found = Subscription.objects.select_related("sku__product", "account").filter(pk__in=ids[start : start + batch])
         situations = actions.situations(found, actor=None, audience=actions.SYSTEM)
-        steps = Steps(situations, until, until)
+        steps = Steps(situations, at, until)
         for about in situations:
             while steps.take(about):
                 about = steps.assume(about)
@@ -117,14 +117,14 @@ def _pass(ids: Sequence[int], at: datetime, until: datetime, *, skip_locked: boo
             for one in about:
                 steps.take(one)
             steps.write()
+        return Pass(steps.done, moved=steps.moved)
     except (OperationalError, InterfaceError):
         # The database is in trouble, and not a row.
         raise
     except Exception as error:
-        # Whatever is wrong with one row must not stop the others.
         if len(ids) == 1:
             return Pass(failed={ids[0]: error})
-        half = len(ids) // 2
-        parts = [_pass(some, at, until, skip_locked=skip_locked) for some in (ids[:half], ids[half:])]
-        return Pass(parts[0].done + parts[1].done, parts[0].failed | parts[1].failed, parts[0].moved + parts[1].moved)
-    return Pass(steps.done, moved=steps.moved)
+    # Whatever is wrong with one row must not stop the others: halves, until it stands alone.
+    half = len(ids) // 2
+    first, second = (_pass(some, at, until, skip_locked=skip_locked) for some in (ids[:half], ids[half:]))
+    return Pass(first.done + second.done, first.failed | second.failed, first.moved + second.moved)

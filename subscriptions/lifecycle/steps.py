@@ -33,18 +33,19 @@ NO_PRICE = "period.no_price"
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One step: its kind, whose it was, and when it was due."""
+    """One step: its kind, whose it was, when it was due, and what it charged."""
 
     kind: str
     subscription: Subscription
     due: datetime
+    amount: Decimal = Decimal()
 
 
 class Steps:
     """At most one step for each subscription of a pass; nothing is stored before `write`.
 
-    What is due at `until` is taken, earliest first, and written as of `at`. Needs the situations of the system, with
-    `sku` and `account` loaded; at most 3 queries more.
+    What is due at `until` is taken, earliest first, and written as of `at`; a later `until` is for a forecast. Needs
+    the situations of the system, with `sku` and `account` loaded; at most 3 queries more.
     """
 
     def __init__(self, about: Collection[Situation], at: datetime, until: datetime) -> None:
@@ -150,13 +151,17 @@ class Steps:
 
     # --- the steps ---------------------------------------------------------------------------------------------------
 
-    def _note(self, kind: str, subscription: Subscription, due: datetime) -> None:
-        self.taken.append(Taken(kind, subscription, due))
+    def _now(self, subscription: Subscription) -> datetime:
+        """The present, or in a forecast the future instant at which this is looked at."""
+        return max(self.at, subscription.next_due_at or self.at)
 
-    def _change(self, subscription: Subscription, kind: str, due: datetime) -> None:
+    def _note(self, kind: str, subscription: Subscription, due: datetime, amount: Decimal = Decimal()) -> None:
+        self.taken.append(Taken(kind, subscription, due, amount))
+
+    def _change(self, subscription: Subscription, kind: str, due: datetime, amount: Decimal = Decimal()) -> None:
         subscription.version += 1
         self._changed.append(subscription)
-        self._note(kind, subscription, due)
+        self._note(kind, subscription, due, amount)
 
     def _wait(self, subscription: Subscription, until: datetime | None) -> None:
         subscription.next_due_at = until
@@ -183,7 +188,7 @@ class Steps:
         """Ask the vendor to cancel; what is still planned can never come."""
         subscription = about.subscription
         refused = self._refused[subscription.pk]
-        if refused and max(refused)[0] + AGAIN_AFTER > self.at:
+        if refused and max(refused)[0] + AGAIN_AFTER > self._now(subscription):
             self._wait(subscription, max(refused)[0] + AGAIN_AFTER)
             return
         if kind == "trial" and not any(audience == actions.SYSTEM for _, audience in refused):
@@ -233,7 +238,7 @@ class Steps:
             for one in lines
         ]
         self._lines.append((event, booked))
-        self._change(subscription, kind, due)
+        self._change(subscription, kind, due, sum((one.amount for one in lines), Decimal()))
         if subscription.term_end != old_term:
             self._tell(
                 subscription, "renewal.renewed", before={"Term ends": f"{old_term}"},
@@ -256,7 +261,7 @@ class Steps:
                 reason=f"The price list has no price for {words}. The period from {actions.date_words(begins)} on "
                 "is billed when it has one.",
             )  # fmt: skip
-        self._wait(subscription, self.at + AGAIN_AFTER)
+        self._wait(subscription, max(self.at, self.until) + AGAIN_AFTER)
         self._note("no price", subscription, due)
 
     @cached_property
@@ -268,7 +273,7 @@ class Steps:
     def _remind(self, about: Situation, due: datetime) -> None:
         """Tell of the renewal what will be charged as things stand now; too late is never."""
         subscription, term_end = about.subscription, about.subscription.term_end
-        today = actions.local_day(self.until, subscription.account)
+        today = actions.local_day(self._now(subscription), subscription.account)
         subscription.reminder_due_on = terms.next_reminder(subscription, today)
         # No new version: what people see of the subscription is as it was.
         self._changed.append(subscription)
