@@ -12,9 +12,10 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from portal import embedded_postgres
+from portal import demo_clock, embedded_postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 PORT, EMULATOR_PORT = 8000, 8010
@@ -32,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", metavar="DIR", help="folder for the database, the emulator's file and mails")
     parser.add_argument("--fresh", action="store_true", help="forget everything and begin anew")
+    parser.add_argument(
+        "--at",
+        metavar="DATE",
+        type=demo_clock.moment,
+        help="move business time on to DATE, such as 2027-03-02 or 2027-03-02T09:30 (UTC); what falls due until then "
+        "happens first",
+    )
 
 
 def data_folder(argv: list[str]) -> Path:
@@ -45,7 +53,7 @@ def data_folder(argv: list[str]) -> Path:
 
 
 def prepare(argv: list[str]) -> None:
-    """Stop with a sentence when a port is taken; else make the environment that portal, worker and emulator share.
+    """Stop with a sentence when a port is taken or the clock would go back; else make the environment that all share.
 
     Whatever the environment said before, nothing of a demo leaves this machine: the vendor is the emulator, mails go
     to a folder, and only loopback is served.
@@ -62,6 +70,9 @@ def prepare(argv: list[str]) -> None:
             sys.exit(f"{name} cannot use port {port}: {reason}. Nothing was started. Choose another one with {option}.")
     if options.port in (options.emulator_port, options.emulator_port + 1):
         sys.exit("--port and --emulator-port (and the port after it) must differ. Nothing was started.")
+    offset = timedelta() if options.fresh else demo_clock.kept(data_folder(argv))
+    if options.at and (reason := demo_clock.why_not(options.at, datetime.now(UTC) + offset)):
+        sys.exit(f"{reason} Nothing was started.")
     if not os.environ.get("DATABASE_URL"):
         sys.stdout.write(f"Starting PostgreSQL with its data in {data_folder(argv) / 'postgres'}\n")
         sys.stdout.flush()
@@ -75,8 +86,9 @@ def prepare(argv: list[str]) -> None:
         KASPERSKY_USERNAME="seatdesk",
         KASPERSKY_PASSWORD="emulator-only",  # noqa: S106 - the emulator's own, public
         WORKER_SHUTDOWN_TIMEOUT="5",
+        CLOCK_OFFSET=repr(offset.total_seconds()),
     )
-    for name in ("KASPERSKY_CLIENT_CERT", "KASPERSKY_CLIENT_KEY", "KASPERSKY_CA_FILE", "CLOCK_OFFSET", "WAIT_SCALE"):
+    for name in ("KASPERSKY_CLIENT_CERT", "KASPERSKY_CLIENT_KEY", "KASPERSKY_CA_FILE", "WAIT_SCALE"):
         os.environ.pop(name, None)
 
 

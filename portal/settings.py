@@ -11,7 +11,7 @@ import structlog
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from portal import embedded_postgres
+from portal import demo_clock, embedded_postgres
 from portal.logs import mask_secrets
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -20,7 +20,8 @@ env = environ.Env()
 TESTING = "pytest" in sys.modules
 DATABASE_URL = embedded_postgres.database_url(sys.argv)
 # What talks to an embedded server without being told belongs to a demo.
-DEMO = env.bool("SEATDESK_DEMO", default=not TESTING and bool(DATABASE_URL) and "DATABASE_URL" not in os.environ)
+_OF_THE_DEMO = not TESTING and bool(DATABASE_URL) and "DATABASE_URL" not in os.environ
+DEMO = env.bool("SEATDESK_DEMO", default=_OF_THE_DEMO)
 # Neither the demo nor the tests have secrets worth guarding; everything else must be given its own.
 _LOCAL = TESTING or DEMO
 _INSECURE = "insecure-for-the-demo-and-tests-only"
@@ -259,8 +260,9 @@ PROCRASTINATE_WORKER_DEFAULTS = {
     "delete_jobs": "successful",
 }
 
-# Seconds by which business time runs ahead; web, worker and emulator share it.
-CLOCK_OFFSET = timedelta(seconds=env.float("CLOCK_OFFSET", default=0.0))
+# Seconds by which business time runs ahead; web, worker and emulator share it, and so does a command beside a demo.
+_kept = demo_clock.kept(embedded_postgres.demo_data(sys.argv)) if _OF_THE_DEMO else timedelta()
+CLOCK_OFFSET = timedelta(seconds=env.float("CLOCK_OFFSET", default=_kept.total_seconds()))
 
 # --- logs ------------------------------------------------------------------------------------------------------------
 LOGGING = {

@@ -2,12 +2,14 @@
 
 import fcntl
 import os
+import shutil
 import signal
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,7 +21,8 @@ from django.db.models import F
 from django_rich.management import RichCommand
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from portal import demo_processes
+from portal import demo_clock, demo_processes
+from subscriptions import clock
 from subscriptions.management import demo_data
 from subscriptions.management.demo_data import State
 from subscriptions.models import OPEN_ORDER, Order, Subscription, User
@@ -40,7 +43,7 @@ class Command(RichCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         demo_processes.add_arguments(parser)
 
-    def handle(self, *, port: int, emulator_port: int, fresh: bool, **options: Any) -> None:
+    def handle(self, *, port: int, emulator_port: int, fresh: bool, at: datetime | None, **options: Any) -> None:
         """Runs until Ctrl-C, SIGTERM or the death of a process that it started; the latter is a CommandError."""
         self.began = time.monotonic()
         embedded = not os.environ.get("DATABASE_URL")
@@ -57,7 +60,11 @@ class Command(RichCommand):
                 emulator = stack.enter_context(
                     process.start(data / "emulator.sqlite", port=emulator_port, control_port=emulator_port + 1)
                 )
-                self._fill(emulator, fresh=fresh)
+                self._fill(emulator, data, fresh=fresh)
+                emulator.control.set_offset(settings.CLOCK_OFFSET)
+                if at is not None and at > clock.now():
+                    self._move(emulator, data, at)
+                demo_data.keep_busy(emulator.control)
                 family = demo_processes.Family()
                 stack.callback(family.end)
                 self._start_portal(family, port)
@@ -91,11 +98,12 @@ class Command(RichCommand):
                     f"--fresh empties embedded databases only. Empty {name!r} (DATABASE_URL) by your own means."
                 )
 
-    def _fill(self, emulator: EmulatorProcess, *, fresh: bool) -> None:
+    def _fill(self, emulator: EmulatorProcess, data: Path, *, fresh: bool) -> None:
         found = demo_data.state()
         if found is not State.EMPTY and (fresh or found is State.UNFINISHED):
             self._say("Forgetting the data of before" if fresh else "The last start was interrupted: beginning anew")
             demo_data.forget(emulator.control)
+            shutil.rmtree(data / "mail", ignore_errors=True)
             found = State.EMPTY
         if found is State.FOREIGN:
             raise CommandError("This folder's database was not filled by the demo. Choose another --data, or --fresh.")
@@ -103,9 +111,26 @@ class Command(RichCommand):
         call_command("migrate", verbosity=0, interactive=False)
         if found is State.COMPLETE:
             self._say("Keeping the data of the last start (--fresh begins anew)")
-            demo_data.keep_busy(emulator.control)
             return
+        settings.CLOCK_OFFSET = timedelta()
+        demo_clock.keep(data, settings.CLOCK_OFFSET)
         self._say("Placing the orders of the past months, which run through the emulator")
+        with self._bar() as show:
+            demo_data.load(emulator.control, show)
+
+    def _move(self, emulator: EmulatorProcess, data: Path, at: datetime) -> None:
+        since = clock.now()
+        self._say(f"Moving business time from {demo_clock.words(since)} to {demo_clock.words(at)}")
+        with self._bar() as show:
+            demo_data.move(
+                emulator.control,
+                at,
+                keep=lambda offset: demo_clock.keep(data, offset),
+                progress=lambda reached: show((reached - since).days, (at - since).days),
+            )
+
+    @contextmanager
+    def _bar(self) -> Iterator[Callable[[int, int], None]]:
         with Progress(
             TextColumn("         "),
             BarColumn(),
@@ -115,12 +140,16 @@ class Command(RichCommand):
             disable=not self.console.is_terminal,
         ) as progress:
             task = progress.add_task("")
-            demo_data.load(emulator.control, lambda done, total: progress.update(task, completed=done, total=total))
+            yield lambda done, total: progress.update(task, completed=done, total=total)
 
     def _start_portal(self, family: demo_processes.Family, port: int) -> None:
         self._say("Starting a worker and the web server")
         connection.close()
-        environment = {"DATABASE_URL": settings.DATABASE_URL or "", "DJANGO_SETTINGS_MODULE": "portal.settings"}
+        environment = {
+            "DATABASE_URL": settings.DATABASE_URL or "",
+            "DJANGO_SETTINGS_MODULE": "portal.settings",
+            "CLOCK_OFFSET": repr(settings.CLOCK_OFFSET.total_seconds()),
+        }
         family.start("the worker", [sys.executable, "manage.py", "procrastinate", "worker"], environment)
         web = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
         web += ["--blocking-threads", "4", "--log-level", "warning", "portal.wsgi:application"]
@@ -165,6 +194,7 @@ class Command(RichCommand):
             f"  BSS (staff)              {base}/bss/",
             f"  Vendor's emulator        {emulator.url} (control: {emulator.control.url})",
             f"  Mails are written to     {data / 'mail'}",
+            f"  Business time            {demo_clock.words(clock.now())} (--at DATE moves it on at the next start)",
             "",
             f"  Sign in as one of these; the password of all is: {demo_data.PASSWORD}",
             "",

@@ -4,6 +4,8 @@ A comment on a table of ours says that the demo filled this database, and whethe
 database that holds people or accounts is somebody else's and is left alone.
 """
 
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 from django.core.management import call_command
@@ -16,8 +18,10 @@ from subscriptions.management.demo_data.stage import Stage
 from subscriptions.models import Account, User
 from subscriptions.vendors.emulator.control import Control
 
-__all__ = ["PASSWORD", "State", "forget", "keep_busy", "load", "state"]
+__all__ = ["PASSWORD", "State", "forget", "keep_busy", "load", "move", "state"]
 
+MAILS_OF = timedelta(days=7)
+"""Of the mails about what happened before the demo was opened, those of the last days lie in its folder."""
 _TABLE = Account._meta.db_table
 
 
@@ -62,15 +66,27 @@ def load(vendor: Control, progress: Progress) -> None:
     with connection.cursor() as cursor:
         # Hundreds of short transactions; a power cut would at worst leave data that are marked as unfinished.
         cursor.execute("SET synchronous_commit = off")
-    stage = Stage(vendor)
-    with stage.open():
+    stage = Stage(vendor, mails_from=datetime.now(UTC) - MAILS_OF)
+    with stage.for_a_while():
         stage.begin_at(history.earliest())
         cast.create()
         catalogue.create()
-        history.play(vendor, progress)
+        history.play(stage, progress)
     with connection.cursor() as cursor:
         cursor.execute("RESET synchronous_commit")
     _mark(State.COMPLETE)
+
+
+def move(
+    vendor: Control, at: datetime, *, keep: Callable[[timedelta], None], progress: Callable[[datetime], None]
+) -> None:
+    """Let business time pass until `at`, as if a worker had run meanwhile; no worker may be running.
+
+    `keep` hears how far time runs ahead before anything happens at it: an interrupted move goes on from there.
+    """
+    # The vendor is not busy for months.
+    vendor.clear_faults()
+    Stage(vendor, keep=keep).play_until(at, progress)
 
 
 def _mark(mark: State) -> None:

@@ -1,17 +1,19 @@
 """Carries the plan out: orders are placed by the people who may, and run through the emulator with its troubles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
-from subscriptions import lifecycle, reconciliation, staff_groups
-from subscriptions.actions import BSS, STOREFRONT
+from subscriptions import clock, lifecycle, reconciliation, staff_groups
+from subscriptions.actions import BSS, STOREFRONT, SYSTEM, local_day
 from subscriptions.lifecycle import Wish
 from subscriptions.management.demo_data import cast, plan
 from subscriptions.management.demo_data.plan import Line, Step
 from subscriptions.management.demo_data.stage import Stage
-from subscriptions.models import SKU, Account, Order, Subscription, User
+from subscriptions.models import SKU, Account, ChargeKind, Order, Subscription, User
+from subscriptions.quotes import When
 from subscriptions.vendors.emulator.control import Control
 
 Progress = Callable[[int, int], None]
@@ -42,31 +44,28 @@ class _Thread:
 
     line: Line
     subscription: Subscription | None = None
-    start_order: Order | None = None
+    order: Order | None = None
+    """The one that was placed last."""
 
 
-def play(vendor: Control, progress: Progress) -> None:
+def play(stage: Stage, progress: Progress) -> None:
     """Everything of the plan in its order, from months ago to now; `progress` hears steps done and steps in all."""
     now = datetime.now(UTC)
-    steps = [
-        (_working_hours(now - timedelta(days=step.days_ago), now), position, step, thread)
-        for position, thread in enumerate(_Thread(line) for line in plan.lines())
-        for step in thread.line.steps
-    ]
-    steps.sort(key=lambda one: (one[0], one[1]))
-    stage = Stage(vendor)
-    for done, (at, _, step, thread) in enumerate(steps):
+    steps = sorted(
+        ((at, step, thread) for thread in map(_Thread, plan.lines()) for at, step in _dated(thread.line, now)),
+        key=lambda one: one[0],
+    )
+    for done, (at, step, thread) in enumerate(steps):
         progress(done, len(steps))
-        stage.go_to(at)
+        stage.play_until(at)
         _act(stage, step, thread)
-        if step.trouble != "busy for long":
-            stage.run_all()
+    stage.play_until(now)
     progress(len(steps), len(steps))
 
 
 def earliest() -> datetime:
     """A day before the first step, when the companies became customers."""
-    return datetime.now(UTC) - timedelta(days=1 + max(line.steps[0].days_ago for line in plan.lines()))
+    return datetime.now(UTC) - timedelta(days=4 + max(line.steps[0].days_ago for line in plan.lines()))
 
 
 def keep_busy(vendor: Control) -> None:
@@ -74,6 +73,14 @@ def keep_busy(vendor: Control) -> None:
     waiting = Order.objects.filter(status__in=["placed", "in_progress"], outcome_code="http-503")
     for subscriber in waiting.values_list("subscription__subscriber_id", flat=True):
         vendor.add_fault(subscriber=subscriber, **BUSY_FOR_LONG)
+
+
+def _dated(line: Line, now: datetime) -> Iterator[tuple[datetime, Step]]:
+    before = datetime.min.replace(tzinfo=UTC)
+    for step in line.steps:
+        # Two of one weekend would else change places on the Friday before it.
+        before = max(_working_hours(now - timedelta(days=step.days_ago), now), before + timedelta(minutes=20))
+        yield before, step
 
 
 def _working_hours(at: datetime, now: datetime) -> datetime:
@@ -85,28 +92,29 @@ def _working_hours(at: datetime, now: datetime) -> datetime:
 
 
 def _act(stage: Stage, step: Step, thread: _Thread) -> None:
-    if step.stem == "start":
+    if step.stem in ("start", "trial"):
         _start(stage, step, thread)
         return
     subscription = _fresh(thread)
-    if step.stem == "seats from outside":
-        stage.vendor.set_seats(subscription.subscriber_id, step.seats or 0)
-        return
-    actor, audience = _who(step, thread.line)
+    actor, audience = _who(step, thread.line) if step.by else (None, SYSTEM)
     match step.stem:
-        case "retry" | "give_up" if thread.start_order:
-            settle = lifecycle.retry if step.stem == "retry" else lifecycle.give_up
-            settle(thread.start_order.pk, actor=actor, audience=audience, reason=step.reason)
-        case "code":
+        case "seats from outside":
+            stage.vendor.set_seats(subscription.subscriber_id, step.seats or 0)
+        case "code" if actor:
             lifecycle.reveal_code(subscription, "shown", actor=actor, audience=audience)
         case "details":
             reconciliation.read_now(subscription, actor=actor, audience=audience)
+        case "correct":
+            line = subscription.charges.filter(kind=ChargeKind.PERIOD).latest("period_start")
+            lifecycle.correct(line.pk, Decimal(step.amount), step.reason, actor=actor, audience=audience)
+        case "retry" | "give_up" | "undo" | "approve" | "reject" if thread.order:
+            decide = getattr(lifecycle, step.stem)
+            decide(thread.order.pk, actor=actor, audience=audience, reason=step.reason)
+            stage.carry_out()
         case _:
             _trouble(stage, step, subscription)
-            after = {"Seats": step.seats} if step.seats else {}
-            wish = Wish(subscription.pk, step.stem, after, reason=step.reason)
-            lifecycle.place(wish, actor=actor, audience=audience)
-            stage.run_one()
+            thread.order = lifecycle.place(_wish(step, subscription), actor=actor, audience=audience)
+            stage.carry_out()
             if step.trouble == "torn":
                 # Before anybody reads what became of it, the vendor's staff change the number once more.
                 stage.vendor.set_seats(subscription.subscriber_id, (step.seats or 0) + 3)
@@ -118,12 +126,25 @@ def _start(stage: Stage, step: Step, thread: _Thread) -> None:
     account = Account.objects.get(name=line.account)
     ordered_by = User.objects.get(email=cast.email_of(line.ordered_by, line.account)) if line.ordered_by else None
     actor, audience = _who(step, line)
-    thread.start_order = lifecycle.start(
-        account, sku, step.seats or 0, actor=actor, audience=audience, ordered_by=ordered_by
-    )
-    thread.subscription = thread.start_order.subscription
+    thread.order = lifecycle.start(
+        account, sku, step.seats or 0, actor=actor, audience=audience, ordered_by=ordered_by,
+        trial=step.stem == "trial",
+    )  # fmt: skip
+    thread.subscription = thread.order.subscription
     _trouble(stage, step, thread.subscription)
-    stage.run_one()
+    stage.carry_out()
+
+
+def _wish(step: Step, subscription: Subscription) -> Wish:
+    after: dict[str, Any] = {"Seats": step.seats} if step.seats else {}
+    if step.stem == "auto_renew":
+        after = {"Renews automatically": False}
+    elif step.sku:
+        after = {"SKU": step.sku}
+    when: When = None if isinstance(step.when, int) else step.when
+    if isinstance(step.when, int):
+        when = local_day(clock.now() + timedelta(days=step.when), subscription.account)
+    return Wish(subscription.pk, step.stem, after, reason=step.reason, when=when, planned=step.planned)
 
 
 def _trouble(stage: Stage, step: Step, subscription: Subscription) -> None:
