@@ -26,4 +26,5 @@ def capabilities(sku: SKU) -> Capabilities:
     return Capabilities(
         seat_change=offered.seat_change if sku.seat_change == "in_place" else "unsupported",
         suspend=offered.suspend and sku.can_suspend,
+        product_change=offered.product_change,
     )

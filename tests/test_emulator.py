@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -117,7 +118,9 @@ def test_indefinite_and_an_absent_end_stay_different(wire: Wire, control: Contro
 
 GUARDS: list[tuple[str, str, Sent, int | None]] = [
     ("repeat that changes nothing", "Started", activate("A", 5), 1),
-    ("repeat for another product", "Started", activate("A", 6, ProductId="KES-2"), 1),
+    ("repeat for another product", "Started", activate("A", 6, ProductId="KES-2"), None),
+    ("another product for a paused one", "Paused", activate("A", 6, ProductId="KES-2"), 1),
+    ("another product before the start", "NotStarted", activate("A", 6, ProductId="KES-2"), 1),
     ("repeat while paused", "Paused", activate("A", 6), 1),
     ("activate soft-cancelled", "SoftCancelled", activate("A", 6), 105),
     ("activate hard-cancelled", "HardCancelled", activate("A", 6), 4),
@@ -227,6 +230,37 @@ def test_seats_change_in_place(wire: Wire, control: Control) -> None:
     assert after is not None
     assert (after.seats, after.start, after.status_changed_at) == (8, before.start, before.status_changed_at)
     assert [(change.before or {}).get("seats") for change in control.changes("A")] == [None, 5]
+
+
+def test_the_product_changes_in_place_with_the_seats_that_are_told(wire: Wire, control: Control) -> None:
+    code = wire.send(activate("A", 5)).get("ActivationCode")
+    before = control.subscriber("A")
+    answer = wire.send(activate("A", 5, ProductId="KES-2"))
+    assert (answer.code(), answer.get("ActivationCode")) == (None, code)
+    assert wire.send(activate("A", 7, ProductId="KES-1")).code() is None
+    after = control.subscriber("A")
+    assert before is not None
+    assert after is not None
+    assert (after.product, after.seats, after.start, after.status) == ("KES-1", 7, before.start, "Started")
+    steps = [((one.before or {}).get("product"), (one.after or {}).get("product")) for one in control.changes("A")]
+    assert steps == [(None, "KES-1"), ("KES-1", "KES-2"), ("KES-2", "KES-1")]
+
+
+@pytest.mark.parametrize("strict", ["KES-1", "KES-2"])
+def test_a_product_that_is_strict_is_neither_left_nor_reached(wire: Wire, control: Control, strict: str) -> None:
+    control.set_profile("strict", strict)
+    wire.send(activate("A", 5))
+    assert wire.send(activate("A", 5, ProductId="KES-2")).code() == 1
+    found = control.subscriber("A")
+    assert found is not None
+    assert found.product == "KES-1"
+
+
+def test_a_product_outside_the_contract_is_not_reached(wire: Wire, control: Control) -> None:
+    wire.send(activate("A", 5))
+    [provider] = control.providers()
+    control.put_provider(replace(provider, products=("KES-1",)))
+    assert wire.send(activate("A", 5, ProductId="KES-2")).code() == 9
 
 
 def test_strict_profile_refuses_every_repeat(wire: Wire, control: Control) -> None:

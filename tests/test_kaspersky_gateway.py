@@ -13,8 +13,10 @@ from subscriptions.vendors.port import (
     NOT_FOUND,
     OPEN_ENDED,
     Activate,
+    Answer,
     Cancel,
     Capabilities,
+    ChangeProduct,
     Details,
     Outcome,
     Provision,
@@ -35,12 +37,13 @@ PROVISION = Provision(SUBSCRIBER, "PRODUCT", 5, NOON)
 WRITES = [
     PROVISION,
     SetSeats(SUBSCRIBER, "PRODUCT", 7, NOON),
+    ChangeProduct(SUBSCRIBER, "OTHER", 8, NOON),
     Suspend(SUBSCRIBER, NOON),
     Activate(SUBSCRIBER),
     Cancel(SUBSCRIBER, "now", NOON),
     Cancel(SUBSCRIBER, "end", NOON),
 ]
-NAMES = ["Activate", "Activate", "Pause", "Resume", "HardCancel", "SoftCancel"]
+NAMES = ["Activate", "Activate", "Activate", "Pause", "Resume", "HardCancel", "SoftCancel"]
 UNKNOWN, TRANSIENT, REJECTED = Outcome.UNKNOWN, Outcome.TRANSIENT, Outcome.REJECTED
 DONE, ALREADY_DONE, CREDENTIALS = Outcome.DONE, Outcome.ALREADY_DONE, Outcome.CREDENTIALS
 
@@ -91,7 +94,7 @@ def test_every_command_is_sent_as_its_item_and_confirmed(stage):
     gateway = stage.connect(stage.start(script).url)
     prepared = gateway.prepare("T1", WRITES)
     answers = gateway.send(prepared)
-    assert [answer.outcome for answer in answers] == [DONE] * 6
+    assert [answer.outcome for answer in answers] == [DONE] * 7
     assert answers[0].activation_code == Secret(CODE)
     assert {answer.http_status for answer in answers} == {200}
     head, _, body = seen[0].partition("\r\n\r\n")
@@ -101,9 +104,10 @@ def test_every_command_is_sent_as_its_item_and_confirmed(stage):
     assert "<UserName>distributor</UserName><Password>s3cret&amp;word</Password>" in body
     request = body.partition("<SubscriptionRequest>")[2]
     assert re.findall(r"<(\w+) UnitId=\"(\d)\"", request) == [(name, str(unit)) for unit, name in enumerate(NAMES)]
-    assert re.findall(r'LicenseCount="(\d)"', request) == ["5", "7"]
-    assert request.count('EndTime="indefinite"') == 2
-    assert [re.sub(r' xmlns="[^"]*"', "", text) in request for text in prepared.asked] == [True] * 6
+    assert re.findall(r'LicenseCount="(\d)"', request) == ["5", "7", "8"]
+    assert re.findall(r'ProductId="(\w+)"', request) == ["PRODUCT", "PRODUCT", "OTHER"]
+    assert request.count('EndTime="indefinite"') == 3
+    assert [re.sub(r' xmlns="[^"]*"', "", text) in request for text in prepared.asked] == [True] * 7
 
 
 def test_a_read_gives_the_vendors_record(stage):
@@ -157,8 +161,22 @@ def test_nothing_to_send_opens_no_socket(stage):
         (Outcome.UNSUPPORTED, "seat-change")
     ]
     assert vendor.connections == 0
-    assert gateway.capabilities("PRODUCT") == Capabilities(seat_change="unsupported")
-    assert stage.connect(vendor.url).capabilities("PRODUCT") == Capabilities(seat_change="in_place")
+    assert gateway.capabilities("PRODUCT") == Capabilities(seat_change="unsupported", product_change="in_place")
+
+
+@pytest.mark.parametrize(
+    ("option", "command", "code"),
+    [("seat_change", WRITES[1], "seat-change"), ("product_change", WRITES[2], "product-change")],
+)
+def test_what_an_option_rules_out_is_never_sent(stage, option, command, code):
+    vendor = stage.start(lambda connection: None)
+    gateway = stage.connect(vendor.url, **{option: "unsupported"})
+    assert gateway.send(gateway.prepare("T1", [command])) == [Answer(Outcome.UNSUPPORTED, code)]
+    assert vendor.connections == 0
+    able, unable = stage.connect(vendor.url).capabilities("PRODUCT"), gateway.capabilities("PRODUCT")
+    assert (getattr(able, option), getattr(unable, option)) == ("in_place", "unsupported")
+    with pytest.raises(ValueError, match=f"{option} must be in_place or unsupported"):
+        stage.connect(vendor.url, **{option: "perhaps"})
 
 
 def test_an_unsupported_ask_does_not_stop_the_others(stage):

@@ -82,6 +82,17 @@ class SetSeats:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangeProduct:
+    """Bring a running licence to another product, with `seats` of it; code and term stay."""
+
+    subscriber_id: str
+    product_id: str
+    seats: int
+    starts_at: datetime
+    ends_at: datetime | OpenEnded = OPEN_ENDED
+
+
+@dataclass(frozen=True, slots=True)
 class Suspend:
     subscriber_id: str
     at: datetime
@@ -110,7 +121,7 @@ class Read:
     subscriber_id: str
 
 
-Command = Provision | SetSeats | Suspend | Activate | Cancel
+Command = Provision | SetSeats | ChangeProduct | Suspend | Activate | Cancel
 Ask = Command | Read
 
 
@@ -195,6 +206,7 @@ class Capabilities:
 
     seat_change: Literal["in_place", "unsupported"]
     suspend: bool = True
+    product_change: Literal["in_place", "unsupported"] = "unsupported"
 
 
 class Gateway(ABC):

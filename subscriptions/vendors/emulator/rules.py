@@ -3,9 +3,10 @@
 Error numbers up to 999 come from public clients of the vendor's service; how they are used here, and everything below,
 is this emulator's reading where the vendor has published nothing:
 
-* An `Activate` of a known subscriber changes seats if product and state allow it and the profile is `in-place`; its
-  dates are checked but change nothing. A repeat that would change nothing, a repeat for another product or for a
-  paused one, and any repeat under `strict` answers 1.
+* An `Activate` of a known subscriber changes seats if the state allows it and the profile is `in-place`; its dates are
+  checked but change nothing. For another product of the contract it changes that as well, if the subscriber runs and
+  both products are `in-place`; the code stays. A repeat that would change nothing, a repeat for a paused one, and any
+  repeat under `strict` answers 1.
 * A renew to the end that already stands succeeds and changes nothing.
 * A soft cancel of a soft-cancelled one moves its end; it cannot go past the end of a fixed term (602).
 * A hard cancel works from every state but its own and takes effect at once: a date in the future answers 602, and so
@@ -176,10 +177,11 @@ def _activate_again(item: Item, record: Record, product: str, seats: int, desk: 
         raise _RefusedError(4)
     if status == "SoftCancelled":
         raise _RefusedError(105)
-    changeable = status != "Paused" and product == record.product and desk.profile_of(product) == "in-place"
-    if not changeable or seats == record.seats:
+    in_place = {desk.profile_of(one) for one in (record.product, product)} == {"in-place"}
+    changeable = in_place and (status == "Started" or (status == "NotStarted" and product == record.product))
+    if not changeable or (product, seats) == (record.product, record.seats):
         raise _RefusedError(1)
-    return _done(item, replace(record, seats=seats), {"ActivationCode": record.activation_code})
+    return _done(item, replace(record, product=product, seats=seats), {"ActivationCode": record.activation_code})
 
 
 def _renew(item: Item, record: Record | None, desk: Desk) -> Decision:

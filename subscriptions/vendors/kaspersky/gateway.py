@@ -14,7 +14,11 @@ from typing import Any, Final, Literal
 import httpx
 
 from subscriptions.vendors.kaspersky import codec
-from subscriptions.vendors.kaspersky.assumptions import SEATS_BY_REPEATED_ACTIVATE, UNKNOWN_SUBSCRIBER
+from subscriptions.vendors.kaspersky.assumptions import (
+    PRODUCT_BY_REPEATED_ACTIVATE,
+    SEATS_BY_REPEATED_ACTIVATE,
+    UNKNOWN_SUBSCRIBER,
+)
 from subscriptions.vendors.kaspersky.items import to_item
 from subscriptions.vendors.kaspersky.judgement import judge, judge_silence
 from subscriptions.vendors.kaspersky.masking import mask, mask_codes
@@ -24,6 +28,7 @@ from subscriptions.vendors.port import (
     Answer,
     Ask,
     Capabilities,
+    ChangeProduct,
     Container,
     Gateway,
     Outcome,
@@ -34,6 +39,8 @@ from subscriptions.vendors.port import (
 
 SEAT_CHANGE_UNSUPPORTED: Final = "seat-change"
 """`Answer.code` of a `SetSeats` that was not sent because the option `seat_change` says so."""
+PRODUCT_CHANGE_UNSUPPORTED: Final = "product-change"
+"""The same of a `ChangeProduct` and the option `product_change`."""
 
 
 class KasperskyGateway(Gateway):
@@ -62,6 +69,7 @@ class KasperskyGateway(Gateway):
         read_timeout: float = 30.0,
         attempt_timeout: float = 45.0,
         seat_change: Literal["in_place", "unsupported"] = "in_place",
+        product_change: Literal["in_place", "unsupported"] = "in_place",
         max_answer_bytes: int = 4 * 1024 * 1024,
         **unknown: Any,
     ) -> None:
@@ -75,8 +83,9 @@ class KasperskyGateway(Gateway):
         }.items():
             if not (math.isfinite(limit) and limit > 0):
                 raise ValueError(f"{name} must be more than 0")
-        if seat_change not in ("in_place", "unsupported"):
-            raise ValueError("seat_change must be in_place or unsupported")
+        for name, way in {"seat_change": seat_change, "product_change": product_change}.items():
+            if way not in ("in_place", "unsupported"):
+                raise ValueError(f"{name} must be in_place or unsupported")
         self._endpoint = _checked_endpoint(endpoint)
         self._username = username
         self._password = Secret(password)
@@ -85,6 +94,9 @@ class KasperskyGateway(Gateway):
         self._attempt_timeout = attempt_timeout
         self._seat_change: Literal["in_place", "unsupported"] = (
             seat_change if SEATS_BY_REPEATED_ACTIVATE else "unsupported"
+        )
+        self._product_change: Literal["in_place", "unsupported"] = (
+            product_change if PRODUCT_BY_REPEATED_ACTIVATE else "unsupported"
         )
         self._max_answer_bytes = max_answer_bytes
         # Reading the public authorities takes longer than a whole exchange over loopback, which has no use for them.
@@ -108,11 +120,11 @@ class KasperskyGateway(Gateway):
         self._client.close()
 
     def capabilities(self, product_id: str) -> Capabilities:
-        return Capabilities(seat_change=self._seat_change)
+        return Capabilities(seat_change=self._seat_change, product_change=self._product_change)
 
     def prepare(self, transaction_id: str, asks: Sequence[Ask]) -> Container:
         """Build the container. An ask that the gateway cannot do has an empty text in `asked` and is left out."""
-        items = {unit: to_item(unit, ask) for unit, ask in enumerate(asks) if self._can(ask)}
+        items = {unit: to_item(unit, ask) for unit, ask in enumerate(asks) if not self._cannot(ask)}
         return Container(
             transaction_id=transaction_id,
             asks=tuple(asks),
@@ -130,10 +142,14 @@ class KasperskyGateway(Gateway):
 
     def send(self, container: Container, *, within: float | None = None) -> list[Answer]:
         """Send once. An empty container, and one that holds only what is unsupported, opens no socket."""
-        wanted = {unit: ask for unit, ask in enumerate(container.asks) if self._can(ask)}
-        answers = self._exchange(container, wanted, within) if wanted else {}
-        unsupported = Answer(Outcome.UNSUPPORTED, SEAT_CHANGE_UNSUPPORTED)
-        return [answers.get(unit, unsupported) for unit in range(len(container.asks))]
+        unsupported = {
+            unit: Answer(Outcome.UNSUPPORTED, code)
+            for unit, ask in enumerate(container.asks)
+            if (code := self._cannot(ask))
+        }
+        wanted = {unit: ask for unit, ask in enumerate(container.asks) if unit not in unsupported}
+        answers = unsupported | (self._exchange(container, wanted, within) if wanted else {})
+        return [answers[unit] for unit in range(len(container.asks))]
 
     def ping(self) -> Answer:
         """Read a subscriber that cannot exist: DONE when the vendor says that it knows none."""
@@ -144,8 +160,14 @@ class KasperskyGateway(Gateway):
             return answer
         return replace(answer, outcome=Outcome.UNKNOWN)
 
-    def _can(self, ask: Ask) -> bool:
-        return self._seat_change == "in_place" or not isinstance(ask, SetSeats)
+    def _cannot(self, ask: Ask) -> str:
+        """The code of what an option rules out; empty for what can be sent."""
+        match ask:
+            case SetSeats() if self._seat_change == "unsupported":
+                return SEAT_CHANGE_UNSUPPORTED
+            case ChangeProduct() if self._product_change == "unsupported":
+                return PRODUCT_CHANGE_UNSUPPORTED
+        return ""
 
     def _exchange(self, container: Container, wanted: dict[int, Ask], within: float | None) -> dict[int, Answer]:
         started = time.monotonic()

@@ -1,15 +1,15 @@
 """How each ask of the port is said on the wire."""
 
 from subscriptions.vendors.kaspersky import codec
-from subscriptions.vendors.port import Activate, Ask, Cancel, Provision, Read, SetSeats, Suspend
+from subscriptions.vendors.port import Activate, Ask, Cancel, ChangeProduct, Provision, Read, SetSeats, Suspend
 
 
 def to_item(unit_id: int, ask: Ask) -> codec.Item:
     """The request item for `ask`, or ValueError."""
     subscriber_id = ask.subscriber_id
     match ask:
-        case Provision() | SetSeats():
-            # Assumption A1: seats are changed by the same item, with the new total.
+        case Provision() | SetSeats() | ChangeProduct():
+            # Assumptions A1 and A2: seats and product are changed by the same item, with the new values.
             return codec.Activate(
                 unit_id=unit_id,
                 subscriber_id=subscriber_id,
