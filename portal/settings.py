@@ -222,6 +222,7 @@ VENDORS: dict[str, dict[str, Any]] = {
             "client_key": env.str("KASPERSKY_CLIENT_KEY", default=None),
             "ca_file": env.str("KASPERSKY_CA_FILE", default=None),
             "seat_change": env.str("KASPERSKY_SEAT_CHANGE", default="in_place"),
+            "product_change": env.str("KASPERSKY_PRODUCT_CHANGE", default="in_place"),
             "connect_timeout": env.float("VENDOR_CONNECT_TIMEOUT", default=5.0 * WAIT_SCALE),
             "read_timeout": env.float("VENDOR_READ_TIMEOUT", default=30.0 * WAIT_SCALE),
             "attempt_timeout": env.float("VENDOR_ATTEMPT_TIMEOUT", default=45.0 * WAIT_SCALE),
