@@ -132,6 +132,7 @@ class Line:
     """A line of the ledger as a statement shows it; its number is the same on every statement that names it."""
 
     charge: Charge
+    corrects: Charge | None = None
     corrections: list[Charge] = field(default_factory=list)
     """Lines of any month that correct it. On paper they are left out: a printed statement stays as it was."""
 
@@ -142,7 +143,7 @@ class Line:
     @property
     def corrects_in(self) -> Month | None:
         """The month of the line that it corrects."""
-        return Month.of(self.charge.corrects.booked_on) if self.charge.corrects else None
+        return Month.of(self.corrects.booked_on) if self.corrects else None
 
     @property
     def corrected_in(self) -> list[tuple[Charge, Month]]:
@@ -218,7 +219,7 @@ def _lines(account: Account, month: Month) -> QuerySet[Charge]:
     """The lines of a month in the order in which every statement shows them."""
     return (
         _booked(account, month)
-        .select_related("subscription__sku__product", "corrects")
+        .select_related("subscription__sku__product")
         .defer("subscription__activation_code", "subscription__vendor_record")
         .order_by("currency", "subscription_id", "pk")
     )
@@ -250,12 +251,16 @@ def _groups(account: Account, month: Month, page: list[Charge]) -> dict[str, lis
         .values("currency", "subscription")
         .annotate(total=Sum("amount"), count=Count("pk"))
     }
+    # Not joined to the lines: that would be done for the whole month before one page of it is cut out.
+    named = Q(pk__in={charge.corrects_id for charge in page if charge.corrects_id})
+    by_pk: dict[int | None, Charge] = {}
     corrections: dict[int | None, list[Charge]] = {}
-    for one in Charge.objects.filter(corrects__in=[charge.pk for charge in page]).order_by("pk"):
+    for one in Charge.objects.filter(named | Q(corrects__in=[charge.pk for charge in page])).order_by("pk"):
+        by_pk[one.pk] = one
         corrections.setdefault(one.corrects_id, []).append(one)
     made: dict[str, list[Group]] = {}
     for (currency, subscription), charges in groupby(page, lambda one: (one.currency, one.subscription_id)):
-        lines = [Line(one, corrections.get(one.pk, [])) for one in charges]
+        lines = [Line(one, by_pk.get(one.corrects_id), corrections.get(one.pk, [])) for one in charges]
         total, count = totals[currency, subscription]
         group = Group(lines[0].charge.subscription, lines, total, count > len(lines))
         made.setdefault(currency, []).append(group)

@@ -408,6 +408,24 @@ def test_a_page_reads_no_more_lines_than_it_shows(ours, billing, acme):
     assert f"LIMIT {statements.LINES + 1}" in lines
 
 
+def test_a_look_at_one_ledger_does_not_read_all_of_them(ours, billing, acme):
+    other = SubscriptionFactory()
+    for month in range(1, 13):
+        fill(ours, 100, f"2026-{month:02}-05")
+        fill(other, 400, f"2026-{month:02}-05")
+    with connection.cursor() as cursor:
+        cursor.execute(f"ANALYZE {Charge._meta.db_table}")
+    with CaptureQueriesContext(connection) as ran:
+        billing.get("/statements/")
+        billing.get(november(acme))
+    looks = [one["sql"] for one in ran if "booked_on" in one["sql"] and '"corrects_id" IN' not in one["sql"]]
+    assert len(looks) == 4
+    with connection.cursor() as cursor:
+        for sql in looks:
+            cursor.execute(f"EXPLAIN {sql}")
+            assert "Seq Scan on subscriptions_charge" not in str(cursor.fetchall()), sql
+
+
 # --- CSV -------------------------------------------------------------------------------------------------------------
 
 
