@@ -107,6 +107,7 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     "storefront:order": ("order", SEES_ALL),
     "storefront:notices": ("", everyone(200)),
     "storefront:order_progress": ("order", everyone(404) | dict.fromkeys(MEMBERS, 302)),
+    "storefront:undo": ("order", CHANGES),
     "storefront:statements": ("", everyone(200) | {"buyer": 403, "viewer": 403}),
     "storefront:statement": ("statement", SEES_STATEMENTS),
     "storefront:statement_csv": ("statement", SEES_STATEMENTS),
@@ -245,6 +246,8 @@ POSTED = {
     "storefront:increase_check": {"pending": 409, "active": 302, "suspended": 409, "failed": 409, "cancelled": 409},
     "storefront:decrease_check": {"pending": 409, "active": 302, "suspended": 409, "failed": 409, "cancelled": 409},
     "storefront:cancel_check": {"pending": 409, "active": 302, "suspended": 302, "failed": 409, "cancelled": 409},
+    # The order is done already.
+    "storefront:undo": dict.fromkeys(STATUSES, 409),
     "storefront:code": {"pending": 409, "active": 200, "suspended": 409, "failed": 409, "cancelled": 409},
 }
 

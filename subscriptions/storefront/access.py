@@ -82,7 +82,14 @@ def way_out(refusal: NotAllowed, subscription: Subscription) -> tuple[str, str]:
 
 
 # What a person lacks, or what is over, does not come by waiting.
-_FOR_GOOD = {"role": "not within your role", "cancelled": "no longer possible", "vendor_cannot": "not possible"}
+_FOR_GOOD = {
+    "role": "not within your role",
+    "audience": "not possible",
+    "cancelled": "no longer possible",
+    "order_status": "no longer possible",
+    "too_late": "no longer possible",
+    "vendor_cannot": "not possible",
+}
 
 
 def refused(

@@ -5,10 +5,11 @@ Every figure comes from `pricing`; nothing here computes one.
 
 from dataclasses import dataclass, replace
 from datetime import date
+from decimal import Decimal
 
 from subscriptions import actions, pricing
 from subscriptions.actions import Situation
-from subscriptions.models import Order, Subscription, SubscriptionStatus
+from subscriptions.models import Order, OrderStatus, Subscription, SubscriptionStatus
 from subscriptions.pricing import NoPrice, Quote
 from subscriptions.quotes import Pinned, Prices
 from subscriptions.storefront.proposals import Proposal
@@ -29,7 +30,7 @@ class Price:
     why: str = ""
     """Of an amount that no line explains."""
     then: str = ""
-    note: str = "All amounts excl. VAT. Nothing is charged before the licence service confirms."
+    note: str = "All amounts excl. VAT."
 
     @property
     def said(self) -> str:
@@ -59,7 +60,8 @@ def of_seats(proposal: Proposal) -> Price:
     title = f"Price for {actions.seats_words(seats)}"
     if quote is None:
         return Price(title, sentence="This change costs nothing.")
-    return Price.of(quote, title, planned=proposal.planned, why=_why_nothing(proposal), then=then_words(proposal))
+    price = Price.of(quote, title, planned=proposal.planned, why=_why_nothing(proposal), then=then_words(proposal))
+    return replace(price, note=f"{price.note} Nothing is charged before the licence service confirms.")
 
 
 def and_pay(quote: Quote | None) -> str:
@@ -168,11 +170,64 @@ def _due_of(order: Order) -> Quote | None:
     return quote if quote and quote.due_now > 0 else None
 
 
+def local_due_day(order: Order | None, subscription: Subscription) -> date | None:
+    """The day on which a scheduled order takes effect."""
+    return actions.local_day(order.due_at, subscription.account) if order and order.due_at else None
+
+
+# --- an order --------------------------------------------------------------------------------------------------------
+
+_IN_VAIN = (OrderStatus.FAILED, OrderStatus.REJECTED, OrderStatus.WITHDRAWN)
+
+
 def quote_of(order: Order) -> Quote | None:
     """What the order costs, as it was shown; None when it costs nothing by its nature."""
     return Pinned.from_json(order.quote).quote if order.quote else None
 
 
-def local_due_day(order: Order | None, subscription: Subscription) -> date | None:
-    """The day on which a scheduled order takes effect."""
-    return actions.local_day(order.due_at, subscription.account) if order and order.due_at else None
+def of_order(order: Order) -> Price | None:
+    """The receipt: what was quoted, and whether it is charged; None when there is nothing to say of money.
+
+    Needs `subscription__account` loaded.
+    """
+    currency = order.subscription.currency
+    if order.action == actions.CORRECT.stem:
+        amount = pricing.money(Decimal(order.after["Amount"]), currency)
+        return Price("Price", due_label="Correction", due=amount, why="It is a line of its own in your statement.")
+    quote = quote_of(order)
+    if quote is None:
+        return None
+    due, amount = quote.due_now, pricing.money(abs(quote.due_now), currency)
+    if order.status in _IN_VAIN:
+        why = f"{amount} {'were' if due > 0 else 'would have been given back; they were'} quoted." if due else ""
+        return Price("Price", due_label="Nothing was charged", due=pricing.money(Decimal(), currency), why=why)
+    price = Price.of(quote, "Price")
+    if due == 0:
+        return replace(price, due_label="For the change itself")
+    return replace(price, due_label=_when_charged(order, "credited" if due < 0 else "charged"))
+
+
+def _when_charged(order: Order, charged: str) -> str:
+    match order.status:
+        case OrderStatus.COMPLETED:
+            return charged.capitalize()
+        case OrderStatus.AWAITING_APPROVAL:
+            return f"Will be {charged} when it is approved and the licence service confirms"
+        case OrderStatus.SCHEDULED if order.due_at:
+            return f"Will be {charged} on {actions.day(order.due_at, order.subscription)}"
+        case OrderStatus.NEEDS_ATTENTION:
+            return f"Will be {charged} only if the licence service confirms"
+    return f"Will be {charged} when the licence service confirms"
+
+
+def amount_of(order: Order) -> tuple[str, str]:
+    """For a list: the amount, negative if it is given back, and what is to be known about it; empty without one."""
+    if order.action == actions.CORRECT.stem:
+        return pricing.money(Decimal(order.after["Amount"]), order.subscription.currency), ""
+    quote = quote_of(order)
+    if quote is None:
+        return "", ""
+    if order.status in _IN_VAIN:
+        return pricing.money(Decimal(), quote.currency), "not charged" if quote.due_now else ""
+    note = "" if order.status == OrderStatus.COMPLETED or not quote.due_now else "not charged yet"
+    return pricing.money(quote.due_now, quote.currency), note

@@ -1,16 +1,20 @@
 """The list of orders, the page of one (which is its receipt), and its progress."""
 
 import re
+from typing import Any
 
 from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 
-from subscriptions.models import Order
-from subscriptions.storefront import words
-from subscriptions.storefront.access import SignedIn, accounts_of, order_or_404
+from subscriptions import actions, lifecycle
+from subscriptions.actions import STOREFRONT, UNDO, NotAllowed
+from subscriptions.models import Order, OrderStatus
+from subscriptions.storefront import costs, words
+from subscriptions.storefront.access import SignedIn, accounts_of, order_or_404, refused
+from subscriptions.storefront.progress import progress as progress_of
 
 PAGE = 25
 
@@ -37,7 +41,7 @@ def orders(request: SignedIn) -> HttpResponse:
     context = {
         "accounts": accounts,
         "account": accounts[0] if len(accounts) == 1 else None,
-        "lines": [words.order_line(one) for one in found[:PAGE]],
+        "lines": [(words.order_line(one), *costs.amount_of(one)) for one in found[:PAGE]],
         "next_key": found[PAGE - 1].pk if len(found) > PAGE else "",
         "first": not after,
         "one": found[0].subscription if of and found else None,
@@ -50,13 +54,7 @@ def orders(request: SignedIn) -> HttpResponse:
 def order(request: SignedIn, pk: int) -> HttpResponse:
     """An order at its permanent address: the receipt, its progress, and what happens next."""
     found = order_or_404(request, pk)
-    context = {
-        "order": found,
-        "line": words.order_line(found),
-        "subscription": found.subscription,
-        "account": found.subscription.account,
-        "progress": words.progress(found),
-    }
+    context = _standing(request, found) | {"line": words.order_line(found), "subscription": found.subscription}
     return render(request, "storefront/order.html", context)
 
 
@@ -67,5 +65,59 @@ def progress(request: SignedIn, pk: int) -> HttpResponse:
     found = order_or_404(request, pk)
     if not request.htmx:
         return redirect("storefront:order", pk)
-    context = {"order": found, "account": found.subscription.account, "progress": words.progress(found)}
-    return render(request, "storefront/_progress.html", context)
+    return render(request, "storefront/_progress.html", _standing(request, found))
+
+
+def _standing(request: SignedIn, order: Order) -> dict[str, Any]:
+    """How an order stands, and what it costs."""
+    return {
+        "order": order,
+        "account": order.subscription.account,
+        "progress": progress_of(order),
+        "price": costs.of_order(order),
+        "undo": undo_words(order) if _why_not_undo(request, order) is None else "",
+    }
+
+
+def undo_words(order: Order) -> str:
+    """What the button of an order that waits says."""
+    if order.status == OrderStatus.AWAITING_APPROVAL:
+        return f"Withdraw {order.number}"
+    return "Keep subscription" if order.action == "cancel" else f"Undo {words.name(order)}"
+
+
+def _why_not_undo(request: SignedIn, order: Order) -> NotAllowed | None:
+    """At most 2 queries, and none for an order that does not wait."""
+    if order.status not in (OrderStatus.SCHEDULED, OrderStatus.AWAITING_APPROVAL):
+        return NotAllowed("order_status", f"{order.number} no longer waits.")
+    about = actions.situation(order.subscription, actor=request.user, audience=STOREFRONT, order=order)
+    return lifecycle.why_not_undo(about)
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def undo(request: SignedIn, pk: int) -> HttpResponse:
+    """Withdraw an order that waits: what that means, and the button; sent twice, it leads to the same receipt."""
+    found = order_or_404(request, pk)
+    subscription = found.subscription
+    if request.method == "POST":
+        if found.status == OrderStatus.WITHDRAWN:
+            return redirect("storefront:order", pk)
+        try:
+            lifecycle.undo(pk, actor=request.user, audience=STOREFRONT)
+        except NotAllowed as refusal:
+            return refused(request, subscription, UNDO, refusal)
+        return redirect("storefront:order", pk)
+    about = actions.situation(subscription, actor=request.user, audience=STOREFRONT, order=found)
+    if why_not := lifecycle.why_not_undo(about):
+        return refused(request, subscription, UNDO, why_not)
+    context = {
+        "order": found,
+        "subscription": subscription,
+        "account": subscription.account,
+        "plan": words.plan(found, subscription),
+        "what": words.what(found),
+        "button": undo_words(found),
+        "price": costs.of_order(found),
+    }
+    return render(request, "storefront/undo.html", context)
