@@ -415,7 +415,7 @@ def test_a_planned_change_of_the_sku_needs_room_for_the_seats(begun, run, drain)
     target.seats_max = 24
     target.save()
     assert run("2027-02-15")["withdrawn"] == 1
-    assert fresh(order).outcome_message == f"{target.name} allows 5 to 24 seats now, and not 25."
+    assert fresh(order).outcome_message == f"{target.name} allows 5 to 24 seats, and not 25."
     assert lines(subscription) == billed(("2027-02-15", "2027-03-15"))
 
 

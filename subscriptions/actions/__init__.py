@@ -6,7 +6,7 @@ the row's lock; it reads a `Situation` and runs no query.
 
 from subscriptions.actions.effects import asked_at
 from subscriptions.actions.evidence import ABSENT, BEFORE, NEITHER, TARGET, evidence, expected_at_vendor
-from subscriptions.actions.seats import read_seats, seat_range, why_not_seats
+from subscriptions.actions.seats import read_seats, seat_range, why_not_seats, why_not_sku
 from subscriptions.actions.situation import (
     BOTH,
     BSS,
@@ -61,5 +61,5 @@ __all__ = [
     "REJECT", "RENEW", "RETRY", "SHORTCUT_MENU", "STAFF", "START", "STOREFRONT", "STOREFRONT_MENU", "SUSPEND", "SYSTEM",
     "TAKE_THEIRS", "TARGET", "UNDO", "Action", "NotAllowed", "Offer", "Situation", "asked_at", "clock_time",
     "date_words", "day", "evidence", "expected_at_vendor", "local_day", "midnight", "offers", "read_seats",
-    "seat_range", "seats_words", "situation", "situations", "why_not_seats",
+    "seat_range", "seats_words", "situation", "situations", "why_not_seats", "why_not_sku",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from subscriptions.actions.situation import (
     seats_words,
 )  # fmt: skip
 from subscriptions.models import OrderStatus, Role, SubscriptionStatus
+from subscriptions.vendors import port
 
 if TYPE_CHECKING:
     from subscriptions.actions.table import Action
@@ -104,7 +105,11 @@ def no_open_order(action: "Action", about: Situation) -> NotAllowed | None:
 
 
 def seats_can_change(action: "Action", about: Situation) -> NotAllowed | None:
-    if about.capabilities.seat_change == "in_place":
+    return why_seats_stay(about.capabilities)
+
+
+def why_seats_stay(capabilities: port.Capabilities) -> NotAllowed | None:
+    if capabilities.seat_change == "in_place":
         return None
     return NotAllowed("vendor_cannot", "The licence service cannot change the number of seats of this product.")
 
@@ -176,10 +181,19 @@ def expired_while_working(action: "Action", about: Situation) -> NotAllowed | No
 
 
 def has_target(action: "Action", about: Situation) -> NotAllowed | None:
-    """Needs `sku__targets` prefetched or costs a query."""
-    if about.subscription.sku.targets.all():
+    """Costs a query."""
+    sku = about.subscription.sku
+    targets = sku.sold_targets()
+    if not targets:
+        return NotAllowed("no_target", "There is no other SKU to change to.")
+    same_product = any(one.target.vendor_product_id == sku.vendor_product_id for one in targets)
+    return None if same_product else why_product_stays(about.capabilities)
+
+
+def why_product_stays(capabilities: port.Capabilities) -> NotAllowed | None:
+    if capabilities.product_change == "in_place":
         return None
-    return NotAllowed("no_target", "There is no other SKU to change to.")
+    return NotAllowed("vendor_cannot", "The licence service cannot change the product of a running subscription.")
 
 
 def ends_by_an_order(action: "Action", about: Situation) -> NotAllowed | None:

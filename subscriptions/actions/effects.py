@@ -59,8 +59,9 @@ def _ends_at_vendor(order: Order, subscription: Subscription) -> datetime:
 
 
 def change_sku_call(order: Order, subscription: Subscription) -> port.Command:
-    # Assumption A2: the same item as for seats, with the other product.
-    return port.SetSeats(subscription.subscriber_id, order.after["Product"], order.after["Seats"], asked_at(order))
+    product = order.after["Product"]
+    say = port.SetSeats if product == subscription.sku.vendor_product_id else port.ChangeProduct
+    return say(subscription.subscriber_id, product, order.after["Seats"], asked_at(order))
 
 
 def settle_call(order: Order, subscription: Subscription) -> port.Command:

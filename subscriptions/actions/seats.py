@@ -1,8 +1,10 @@
-"""Seats as people type them."""
+"""Seats as people type them, and as another SKU would hold them."""
 
+from subscriptions import gateways
+from subscriptions.actions import conditions
 from subscriptions.actions.situation import NotAllowed, seats_words
 from subscriptions.actions.table import DECREASE, INCREASE, Action
-from subscriptions.models import Subscription
+from subscriptions.models import SKU, Subscription
 
 
 def seat_range(action: Action, subscription: Subscription) -> tuple[int, int]:
@@ -58,3 +60,20 @@ def why_not_seats(action: Action, subscription: Subscription, seats: int) -> Not
     if seats > most:
         return NotAllowed("above_maximum", f"This product allows at most {seats_words(most)}. {allowed}")
     return None
+
+
+def why_not_sku(subscription: Subscription, target: SKU, seats: int) -> NotAllowed | None:
+    """Why the licence service or the target's range does not allow the subscription so many seats of another SKU.
+
+    Needs `sku__product` loaded.
+    """
+    offered = gateways.capabilities(subscription.sku)
+    refusal = None
+    if target.vendor_product_id != subscription.sku.vendor_product_id:
+        refusal = conditions.why_product_stays(offered)
+    elif seats != subscription.seats:
+        refusal = conditions.why_seats_stay(offered)
+    if refusal is None and not target.seats_min <= seats <= target.seats_max:
+        words = f"{target.seats_min:,} to {target.seats_max:,} seats"
+        refusal = NotAllowed("outside_range", f"{target.name} allows {words}, and not {seats:,}.")
+    return refusal

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from subscriptions.actions import conditions as _if
 from subscriptions.actions import effects as _do
 from subscriptions.actions.situation import BOTH, STAFF, NotAllowed, Situation
-from subscriptions.models import Role, SubscriptionStatus
+from subscriptions.models import Order, Role, SubscriptionStatus
 
 S = SubscriptionStatus
 
@@ -37,6 +37,15 @@ class Action:
     def permission(self) -> str:
         """The one permission that staff need, checked wherever this action is decided."""
         return f"subscriptions.{self.stem}_subscription"
+
+    def asks(self, order: Order) -> bool:
+        """Does the vendor hear of this order? Not of a change that it would not notice."""
+        if self.call is None:
+            return False
+        unseen = order.after.get("Product") == order.before.get("Product") and (
+            order.after.get("Seats") == order.before.get("Seats")
+        )
+        return self.stem != "change_sku" or not unseen
 
     def why_not(self, about: Situation) -> NotAllowed | None:
         """The first reason that stands in the way, or None when the action is possible now."""

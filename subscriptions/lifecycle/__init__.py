@@ -15,6 +15,7 @@ from subscriptions.lifecycle.placing import (
     STALE_QUOTE,
     correct,
     had_trial,
+    is_at_renewal,
     new_subscription,
     place,
     place_many,
@@ -34,8 +35,8 @@ from subscriptions.lifecycle.upkeep import due_for_ping, open_vendor, pause_vend
 __all__ = [
     "CALL_FIELDS", "DISCARD", "KEEP", "STALE", "STALE_QUOTE", "Attempt", "Decision", "Hold", "Pass", "Result",
     "Verdict", "Wait", "Wish", "apply", "apply_many", "approve", "catch_up", "claim", "correct", "due_for_ping",
-    "due_ids", "finish", "forecast", "give_up", "had_trial", "keep_company_details", "mail_code", "new_subscription",
-    "note_details", "open_vendor", "passes", "pause_vendor", "place", "place_many", "planned_choices", "planned_words",
-    "price_start", "reject", "retry", "reveal_code", "start", "sweep", "undo", "why_not_start", "why_not_take",
-    "why_not_target", "why_not_undo",
+    "due_ids", "finish", "forecast", "give_up", "had_trial", "is_at_renewal", "keep_company_details", "mail_code",
+    "new_subscription", "note_details", "open_vendor", "passes", "pause_vendor", "place", "place_many",
+    "planned_choices", "planned_words", "price_start", "reject", "retry", "reveal_code", "start", "sweep", "undo",
+    "why_not_start", "why_not_take", "why_not_target", "why_not_undo",
 ]  # fmt: skip

@@ -79,6 +79,8 @@ def new(
     after = wish.after or {}
     if action.stem in _TARGET_STATUS:
         after = {"Status": str(_TARGET_STATUS[action.stem])} | after
+    if action is actions.CONVERT:
+        after = {"Trial": False}
     if action is actions.ACTIVATE and subscription.ends_at and subscription.ends_at > at:
         after = {"Status": str(SubscriptionStatus.ENDING)}
     return Order(
@@ -130,7 +132,7 @@ def write(placed: list[Placed], at: datetime) -> None:
         events.append(rows.order_event(order, subscription, PLACED.get(order.status, "placed"), at))
         if order.status != S.PLACED:
             continue
-        if one.action.call is not None:
+        if one.action.asks(order):
             owed.append(order)
             continue
         order.claim()
@@ -211,8 +213,8 @@ def let_go(waited: Collection[tuple[Order, Subscription]], at: datetime) -> Told
     for order, _ in waited:
         order.next_attempt_at = at
     rows.update([order for order, _ in waited], rows.ORDER_FIELDS)
-    rows.defer(order for order, _ in waited if actions.ACTIONS[order.action].call is not None)
-    ours = [(order, subscription) for order, subscription in waited if actions.ACTIONS[order.action].call is None]
+    rows.defer(order for order, _ in waited if actions.ACTIONS[order.action].asks(order))
+    ours = [(order, subscription) for order, subscription in waited if not actions.ACTIONS[order.action].asks(order)]
     for order, _ in ours:
         order.claim()
     rows.update([order for order, _ in ours], rows.ORDER_FIELDS)

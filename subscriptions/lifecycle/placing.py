@@ -120,8 +120,8 @@ def _decide(wish: Wish, about: Situation, books: _Books, at: datetime) -> Placed
     # As of the instant at which the quote was made, so that midnight alone does not make it another one.
     seen_at = wish.quote.at if wish.quote and abs(at - wish.quote.at) <= quotes.HONOURED else at
     on, planned = quotes.takes_effect(action, subscription, wish.when, seen_at, about.audience)
-    if planned and action is actions.CANCEL and subscription.status == S.ENDING:
-        raise NotAllowed("ending", f"It ends already, on {actions.day(subscription.ends_at or at, subscription)}.")
+    if planned and action is actions.CANCEL and subscription.ends_at:
+        raise NotAllowed("ending", f"It ends already, on {actions.day(subscription.ends_at, subscription)}.")
     if action is actions.CHANGE_SKU and target is not None:
         characteristics = {"Product": target.vendor_product_id, "Seats": subscription.seats}
         wish = replace(wish, after=characteristics | wish.after)
@@ -157,7 +157,7 @@ def _take_place_of(
                 code, f"{planned_words(scheduled, about.subscription)} Say what becomes of it.", order=scheduled
             )
         return scheduled if wish.planned == DISCARD else None
-    return scheduled if _supersedes(action, scheduled, planned=planned) else None
+    return scheduled if _supersedes(action, wish, scheduled, about.subscription, planned=planned) else None
 
 
 def planned_choices(about: Situation, action: Action, *, planned: bool, after: dict[str, Any]) -> tuple[str, ...]:
@@ -188,9 +188,17 @@ def _nothing_left_of(scheduled: Order, seats: int | None) -> bool:
     return more <= 0 if scheduled.action == actions.INCREASE.stem else more >= 0
 
 
-def _supersedes(action: Action, scheduled: Order, *, planned: bool) -> bool:
-    """An end leaves nothing to change; an activation now leaves none to plan."""
+def _supersedes(action: Action, wish: Wish, scheduled: Order, subscription: Subscription, *, planned: bool) -> bool:
+    """An end leaves nothing to change, nor does a term without renewal at its end; an activation now none to plan."""
+    if action is actions.AUTO_RENEW:
+        return not wish.after["Renews automatically"] and is_at_renewal(scheduled, subscription)
     return action is actions.CANCEL or action.stem == scheduled.action or planned
+
+
+def is_at_renewal(scheduled: Order, subscription: Subscription) -> bool:
+    """Is it a change of the SKU that would come in place of the renewal? Needs `account` loaded."""
+    ends = subscription.term_end and actions.midnight(subscription.term_end, subscription.account)
+    return scheduled.action == actions.CHANGE_SKU.stem and scheduled.due_at == ends
 
 
 def planned_words(scheduled: Order, subscription: Subscription) -> str:
@@ -230,19 +238,21 @@ def _why_not(action: Action, wish: Wish, about: Situation, target: SKU | None) -
 def why_not_target(
     subscription: Subscription, target: SKU | None, seats: int, when: quotes.When = None
 ) -> NotAllowed | None:
-    """Why the subscription cannot change to another SKU with so many seats."""
-    declared = {one.target_id: one for one in subscription.sku.targets.all()}
-    if target is None or target.pk not in declared or not target.is_sold:
+    """Why the subscription cannot change to another SKU with so many seats; at most 1 query. Needs `sku__product`."""
+    declared = {one.target_id: one for one in subscription.sku.sold_targets()}
+    if target is None or target.pk not in declared:
         return NotAllowed("not_a_target", "This subscription cannot change to that SKU.")
     timing = declared[target.pk].timing
     if timing == "now" and when not in (None, quotes.NOW):
         return NotAllowed("only_now", f"A change to {target.name} is possible at once only.")
     if timing == "renewal" and when != quotes.RENEWAL:
         return NotAllowed("only_at_renewal", f"A change to {target.name} is possible at the renewal only.")
-    if not target.seats_min <= seats <= target.seats_max:
-        words = f"{target.seats_min:,} to {target.seats_max:,} seats"
-        return NotAllowed("outside_range", f"{target.name} allows {words}, and {seats:,} are asked for.")
-    return None
+    if when == quotes.RENEWAL and subscription.term_end and not subscription.auto_renew:
+        ends = actions.date_words(subscription.term_end)
+        return NotAllowed(
+            "no_renewal", f"The term ends on {ends} without renewal. Switch the automatic renewal on first."
+        )
+    return actions.why_not_sku(subscription, target, seats)
 
 
 def why_not_take(subscription: Subscription, theirs: dict[str, Any]) -> NotAllowed | None:

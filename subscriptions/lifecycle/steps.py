@@ -329,8 +329,5 @@ def _why_not_now(order: Order, action: Action, about: Situation) -> NotAllowed |
     if action.takes_seats:
         return actions.why_not_seats(action, about.subscription, order.after["Seats"])
     if action is actions.CHANGE_SKU:
-        target, seats = SKU.objects.get(code=order.after["SKU"]), order.after["Seats"]
-        if not target.seats_min <= seats <= target.seats_max:
-            words = f"{target.seats_min:,} to {target.seats_max:,} seats"
-            return NotAllowed("outside_range", f"{target.name} allows {words} now, and not {seats:,}.")
+        return actions.why_not_sku(about.subscription, SKU.objects.get(code=order.after["SKU"]), order.after["Seats"])
     return None

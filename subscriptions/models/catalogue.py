@@ -121,6 +121,11 @@ class SKU(models.Model):
         """Length of a billing period in months."""
         return 12 if self.billing_period == BillingPeriod.YEAR else 1
 
+    def sold_targets(self) -> "list[ChangeTarget]":
+        """What its subscriptions can change to, with those SKUs and their products; 1 query."""
+        sold = self.targets.filter(target__is_sold=True, target__product__is_sold=True)
+        return list(sold.select_related("target__product").order_by("target__code"))
+
     def outside_range(self) -> "models.QuerySet[Subscription]":
         """Subscriptions of this SKU, not yet cancelled, whose seats its range no longer holds."""
         return self.subscriptions.exclude(status="cancelled").exclude(
