@@ -5,7 +5,7 @@ database that holds people or accounts is somebody else's and is left alone.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 
 from django.core.management import call_command
@@ -19,9 +19,6 @@ from subscriptions.models import Account, User
 from subscriptions.vendors.emulator.control import Control
 
 __all__ = ["PASSWORD", "State", "forget", "keep_busy", "load", "move", "state"]
-
-MAILS_OF = timedelta(days=7)
-"""Of the mails about what happened before the demo was opened, those of the last days lie in its folder."""
 _TABLE = Account._meta.db_table
 
 
@@ -66,7 +63,7 @@ def load(vendor: Control, progress: Progress) -> None:
     with connection.cursor() as cursor:
         # Hundreds of short transactions; a power cut would at worst leave data that are marked as unfinished.
         cursor.execute("SET synchronous_commit = off")
-    stage = Stage(vendor, mails_from=datetime.now(UTC) - MAILS_OF)
+    stage = Stage(vendor)
     with stage.for_a_while():
         stage.begin_at(history.earliest())
         cast.create()
@@ -86,7 +83,9 @@ def move(
     """
     # The vendor is not busy for months.
     vendor.clear_faults()
-    Stage(vendor, keep=keep).play_until(at, progress)
+    stage = Stage(vendor, keep=keep)
+    stage.work()
+    stage.play_until(at, progress)
 
 
 def _mark(mark: State) -> None:

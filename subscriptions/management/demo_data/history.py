@@ -18,6 +18,9 @@ from subscriptions.vendors.emulator.control import Control
 
 Progress = Callable[[int, int], None]
 
+MAILS_OF = timedelta(days=3)
+"""Nine months of mail would hide what is new: those of the last days lie in the folder."""
+
 BUSY_FOR_LONG: dict[str, Any] = {"fault": "http-503", "for_seconds": 14 * 24 * 3600.0, "retry_after": 3600}
 TROUBLES: dict[str, dict[str, Any]] = {
     # Tried again by itself, or settled by reading.
@@ -55,11 +58,18 @@ def play(stage: Stage, progress: Progress) -> None:
         ((at, step, thread) for thread in map(_Thread, plan.lines()) for at, step in _dated(thread.line, now)),
         key=lambda one: one[0],
     )
+    stage.hold_mails()
+    latest = now - MAILS_OF
     for done, (at, step, thread) in enumerate(steps):
         progress(done, len(steps))
+        if latest <= at:
+            stage.play_until(latest)
+            stage.drop_mails()
+            latest = datetime.max.replace(tzinfo=UTC)
         stage.play_until(at)
         _act(stage, step, thread)
     stage.play_until(now)
+    stage.work()
     progress(len(steps), len(steps))
 
 

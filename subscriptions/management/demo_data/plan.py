@@ -11,7 +11,7 @@ from subscriptions.models import Role
 from subscriptions.quotes import PERIOD_END, RENEWAL
 
 SEED = 2026
-ORDINARY = 40
+ORDINARY = 32
 OPERATOR, SUPPORT, APPROVER = "Operator", "Support", "Operator"
 
 
@@ -195,7 +195,7 @@ SPECIAL = (
 SUBSCRIPTIONS = len(SPECIAL) + ORDINARY
 
 # How the ordinary lines end.
-ENDINGS = {"active": ORDINARY - 15, "suspended": 6, "cancelled": 9}
+ENDINGS = {"active": ORDINARY - 12, "suspended": 5, "cancelled": 7}
 
 SUSPENDED_BECAUSE = ("Invoice overdue", "Asked by the customer during a move", "Suspected misuse of the code")
 CANCELLED_BECAUSE = ("", "Branch closed", "Replaced by another product", "Fewer devices than expected")

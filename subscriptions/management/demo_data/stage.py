@@ -6,32 +6,26 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Min
+from django.db import connection
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from subscriptions import clock, lifecycle
-from subscriptions.models import Order, OrderStatus, Subscription
+from subscriptions.models import Order
 from subscriptions.vendors.emulator.control import Control
 
 
 class Stage:
-    """Business time of this process and of the emulator, moved together and never back.
+    """Business time of this process and of the emulator, moved together and never back; no worker may be running.
 
-    `keep` hears how far business time runs ahead before anything happens at it. Mails that would have gone out before
-    `mails_from` are dropped. No worker may be running.
+    `keep` hears how far business time runs ahead before anything happens at it.
     """
 
-    def __init__(
-        self,
-        vendor: Control,
-        *,
-        keep: Callable[[timedelta], None] = lambda offset: None,
-        mails_from: datetime | None = None,
-    ) -> None:
+    def __init__(self, vendor: Control, *, keep: Callable[[timedelta], None] = lambda offset: None) -> None:
         self.vendor = vendor
         self._keep = keep
-        self._mails_from = mails_from
+        self._sends_mails = True
+        self._worked_at = datetime.min.replace(tzinfo=UTC)
         app.perform_import_paths()
 
     @contextmanager
@@ -52,26 +46,34 @@ class Stage:
 
     def play_until(self, at: datetime, progress: Callable[[datetime], None] = lambda at: None) -> None:
         """Let time pass until `at`; what falls due happens at its own instant, as it does beside a worker."""
-        self.work()
-        while (due := _next_due(clock.now())) is not None and due <= at:
-            self.begin_at(due)
-            progress(due)
+        while (due := _next_due(self._worked_at)) is not None and due <= at:
+            self._go_to(due)
             self.work()
+            progress(due)
+        self._go_to(at)
+
+    def _go_to(self, at: datetime) -> None:
+        # True time goes by as well, while work is done.
         if at > clock.now():
             self.begin_at(at)
 
     def work(self) -> None:
         """Everything that is due now, and the mails about it."""
+        self._worked_at = clock.now()
         lifecycle.sweep()
         self.carry_out()
-        while lifecycle.catch_up(clock.now()):
-            self.carry_out()
+        # What an order kept waiting comes after it.
+        while lifecycle.catch_up(clock.now()) and self.carry_out():
+            pass
         self._send_mails()
 
-    def carry_out(self) -> None:
-        """Make the attempts that are due; what is to be tried again later stays owed."""
+    def carry_out(self) -> bool:
+        """Make the attempts that are due; what is to be tried again later stays owed. False: there was none."""
+        found = False
         while job := self._due_job():
-            self._run(job)
+            _run(job)
+            found = True
+        return found
 
     def _due_job(self) -> ProcrastinateJob | None:
         for job in _waiting("orders"):
@@ -80,28 +82,44 @@ class Stage:
                 return job
         return None
 
-    def _send_mails(self) -> None:
-        while jobs := _waiting("mail"):
-            for job in jobs:
-                self._run(job, drop=bool(self._mails_from and clock.now() < self._mails_from))
+    def hold_mails(self) -> None:
+        """Send none until `drop_mails`."""
+        self._sends_mails = False
 
-    def _run(self, job: ProcrastinateJob, *, drop: bool = False) -> None:
-        # Taken before it runs, as a worker does: what it leaves owing is a job of its own.
-        app.job_manager.cancel_job_by_id(job.pk, delete_job=True)
-        if not drop:
-            app.tasks[job.task_name](**job.args)
+    def drop_mails(self) -> None:
+        """Forget those that were held, and send the later ones."""
+        ProcrastinateJob.objects.filter(queue_name="mail").delete()
+        self._sends_mails = True
+
+    def _send_mails(self) -> None:
+        while self._sends_mails and (jobs := _waiting("mail")):
+            for job in jobs:
+                _run(job)
 
 
 def _waiting(queue: str) -> list[Any]:
     return list(ProcrastinateJob.objects.filter(queue_name=queue, status="todo").order_by("-priority", "id"))
 
 
+def _run(job: ProcrastinateJob) -> None:
+    # Taken before it runs, as a worker does: what it leaves owing is a job of its own.
+    app.job_manager.cancel_job_by_id(job.pk, delete_job=True)
+    app.tasks[job.task_name](**job.args)
+
+
 def _next_due(after: datetime) -> datetime | None:
     """The first instant later than this one at which something falls due by itself, or is to be tried again."""
-    tries = Order.objects.filter(status__in=[OrderStatus.PLACED, OrderStatus.IN_PROGRESS])
-    found = (
-        Subscription.objects.filter(next_due_at__gt=after).aggregate(at=Min("next_due_at")),
-        Order.objects.filter(status=OrderStatus.SCHEDULED, due_at__gt=after).aggregate(at=Min("due_at")),
-        tries.filter(next_attempt_at__gt=after).aggregate(at=Min("next_attempt_at")),
-    )
-    return min((one["at"] for one in found if one["at"]), default=None)
+    with connection.cursor() as cursor:
+        cursor.execute(_NEXT_DUE, {"after": after})
+        [found] = cursor.fetchone()
+    return found
+
+
+_NEXT_DUE = """
+SELECT least(
+    (SELECT min(next_due_at) FROM subscriptions_subscription WHERE next_due_at > %(after)s),
+    (SELECT min(due_at) FROM subscriptions_order WHERE status = 'scheduled' AND due_at > %(after)s),
+    (SELECT min(next_attempt_at) FROM subscriptions_order
+     WHERE status IN ('placed', 'in_progress') AND next_attempt_at > %(after)s)
+)
+"""
