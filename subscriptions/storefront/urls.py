@@ -2,10 +2,26 @@
 
 from django.urls import path
 
-from subscriptions.storefront.views import cancel, code, notices, orders, seats, statements, subscriptions
+from subscriptions.storefront.views import (
+    cancel,
+    catalogue,
+    code,
+    notices,
+    orders,
+    purchase,
+    seats,
+    statements,
+    subscriptions,
+)
 
 app_name = "storefront"
 urlpatterns = [
+    path("catalogue/", catalogue.catalogue, name="catalogue"),
+    path("catalogue/<int:pk>/", catalogue.product, name="product"),
+    path("catalogue/sku/<int:pk>/start/", purchase.field, name="start"),
+    path("catalogue/sku/<int:pk>/start/price/", purchase.price, name="start_price"),
+    path("catalogue/sku/<int:pk>/start/details/", purchase.details, name="start_details"),
+    path("catalogue/sku/<int:pk>/start/check/", purchase.check, name="start_check"),
     path("subscriptions/", subscriptions.subscriptions, name="subscriptions"),
     path("subscriptions/<int:pk>/", subscriptions.subscription, name="subscription"),
     path("subscriptions/<int:pk>/increase/", seats.field, {"stem": "increase"}, name="increase"),
@@ -20,6 +36,7 @@ urlpatterns = [
     path("orders/", orders.orders, name="orders"),
     path("orders/<int:pk>/", orders.order, name="order"),
     path("orders/<int:pk>/progress/", orders.progress, name="order_progress"),
+    path("orders/<int:pk>/undo/", orders.undo, name="undo"),
     path("notices/", notices.notices, name="notices"),
     path("statements/", statements.statements, name="statements"),
     path("statements/<int:pk>/<str:month>/", statements.statement, name="statement"),
