@@ -316,6 +316,17 @@ def test_months_of_several_accounts_come_page_by_page_and_each_once(acme, ours, 
     assert [month for _, month in found] == sorted((month for _, month in found), reverse=True)
 
 
+def test_a_page_of_months_may_end_between_two_currencies(acme, ours):
+    for number in range(statements.MONTHS):
+        day = date(2022, 1, 1) + timedelta(days=31 * number)
+        charge(ours, f"{day}")
+    charge(ours, "2022-01-05", currency="USD")
+    first, key = statements.months([acme])
+    assert (first[-1].month.address, first[-1].currency) == ("2022-01", "EUR")
+    [last], end = statements.months([acme], key)
+    assert (last.month.address, last.currency, end) == ("2022-01", "USD", "")
+
+
 @pytest.mark.parametrize(
     "month", ["2026-13", "2026-00", "2026-1", "1999-12", "20261-1", "2026-11-01", "\uff12\uff10\uff12\uff16-11", "x"]
 )
