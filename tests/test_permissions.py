@@ -13,7 +13,14 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from subscriptions.models import VendorState
-from tests.factories import ChargeFactory, EventFactory, OrderFactory, SubscriptionFactory, VendorCallFactory
+from tests.factories import (
+    ChargeFactory,
+    EventFactory,
+    OrderFactory,
+    SKUFactory,
+    SubscriptionFactory,
+    VendorCallFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -48,6 +55,8 @@ def staff(*allowed: str, others: int = 403) -> dict[str, int]:
 
 SEES_ALL = members(*MEMBERS)
 CHANGES = members("owner", "manager")
+# Whoever may buy in a company of their own, the stranger in theirs.
+BUYS = everyone(403) | dict.fromkeys(("owner", "manager", "buyer", "stranger"), 200)
 SEES_STATEMENTS = members("owner", "manager", "billing")
 
 ALL_STAFF = staff(*STAFF)
@@ -92,6 +101,12 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     "account_reset_password_done": ("", everyone(200, 200)),
     "account_reset_password_from_key": ("key", everyone(200, 200)),
     "account_reset_password_from_key_done": ("", everyone(200, 200)),
+    "storefront:catalogue": ("", everyone(200)),
+    "storefront:product": ("product", everyone(200)),
+    "storefront:start": ("sku", BUYS),
+    "storefront:start_price": ("sku", everyone(302) | dict.fromkeys(STAFF, 403)),
+    "storefront:start_details": ("sku that asks for details", BUYS),
+    "storefront:start_check": ("sku", BUYS),
     "storefront:subscriptions": ("", everyone(200)),
     "storefront:subscription": ("subscription", SEES_ALL),
     "storefront:increase": ("subscription", CHANGES),
@@ -180,6 +195,7 @@ def things(cast: Any) -> dict[str, list[Any]]:
         "user": [cast.viewer.pk],
         "product": [subscription.sku.product_id],
         "sku": [subscription.sku_id],
+        "sku that asks for details": [SKUFactory(product__needs_company_details=True).pk],
         "charge": [charge.pk],
         "statement": [cast.acme.pk, f"{charge.booked_on:%Y-%m}"],
         "event": [EventFactory(subscription=subscription).pk],
