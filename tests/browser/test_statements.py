@@ -23,7 +23,7 @@ def _style(page, selector: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("door", ["storefront", "bss"])
-def test_print_leaves_out_the_way_around_and_is_black_on_white(door, cast, line, open_context, server):
+def test_print_leaves_out_the_way_around_and_is_black_on_white(door, cast, line, open_context, server, accessible):
     month = f"{line.booked_on:%Y-%m}"
     ours, theirs = (
         f"/statements/{cast.acme.pk}/{month}/",
@@ -49,6 +49,7 @@ def test_print_leaves_out_the_way_around_and_is_black_on_white(door, cast, line,
     for one in away:
         assert page.locator(one).first.is_visible(), one
     assert _style(page, "h1", "color") != BLACK
+    accessible(page)
     page.emulate_media(media="print", reduced_motion="reduce")
     for one in away:
         assert not page.locator(one).first.is_visible(), one
