@@ -9,7 +9,7 @@ one row.
 from subscriptions.lifecycle.acts import keep_company_details, mail_code, note_details, reveal_code
 from subscriptions.lifecycle.attempts import Attempt, Decision, Hold, Result, Verdict, Wait, apply, apply_many, claim
 from subscriptions.lifecycle.orders import DISCARD, KEEP, Wish
-from subscriptions.lifecycle.periods import Pass, catch_up, due_ids, forecast, passes
+from subscriptions.lifecycle.periods import Pass, Taken, catch_up, due_ids, forecast, held_up, passes
 from subscriptions.lifecycle.placing import (
     STALE,
     STALE_QUOTE,
@@ -34,9 +34,9 @@ from subscriptions.lifecycle.upkeep import due_for_ping, open_vendor, pause_vend
 
 __all__ = [
     "CALL_FIELDS", "DISCARD", "KEEP", "STALE", "STALE_QUOTE", "Attempt", "Decision", "Hold", "Pass", "Result",
-    "Verdict", "Wait", "Wish", "apply", "apply_many", "approve", "catch_up", "claim", "correct", "due_for_ping",
-    "due_ids", "finish", "forecast", "give_up", "had_trial", "is_at_renewal", "keep_company_details", "mail_code",
-    "new_subscription", "note_details", "open_vendor", "passes", "pause_vendor", "place", "place_many",
-    "planned_choices", "planned_words", "price_start", "reject", "retry", "reveal_code", "start", "sweep", "undo",
-    "why_not_start", "why_not_take", "why_not_target", "why_not_undo",
+    "Taken", "Verdict", "Wait", "Wish", "apply", "apply_many", "approve", "catch_up", "claim", "correct",
+    "due_for_ping", "due_ids", "finish", "forecast", "give_up", "had_trial", "held_up", "is_at_renewal",
+    "keep_company_details", "mail_code", "new_subscription", "note_details", "open_vendor", "passes", "pause_vendor",
+    "place", "place_many", "planned_choices", "planned_words", "price_start", "reject", "retry", "reveal_code", "start",
+    "sweep", "undo", "why_not_start", "why_not_take", "why_not_target", "why_not_undo",
 ]  # fmt: skip

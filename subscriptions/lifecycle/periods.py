@@ -96,16 +96,30 @@ def forecast(at: datetime, until: datetime, *, batch: int = BATCH) -> Iterator[T
     """The steps that fall due until then as things stand at `at`, subscription by subscription; nothing is written.
 
     Orders of the steps are taken to be confirmed. Subscriptions with an open order are left out: theirs waits for it.
+    A step that raises comes with its error.
     """
     ids = due_ids(until, limit=None)
     for start in range(0, len(ids), batch):
-        found = Subscription.objects.select_related("sku__product", "account").filter(pk__in=ids[start : start + batch])
-        situations = actions.situations(found, actor=None, audience=actions.SYSTEM)
+        found = Subscription.objects.filter(pk__in=ids[start : start + batch]).order_by("next_due_at", "pk")
+        loaded = found.select_related("sku__product", "account")
+        situations = actions.situations(loaded, actor=None, audience=actions.SYSTEM)
         steps = Steps(situations, at, until)
         for about in situations:
-            while steps.take(about):
-                about = steps.assume(about)
+            try:
+                while steps.take(about):
+                    about = steps.assume(about)
+            except Exception as error:
+                steps.forget()
+                steps.taken.append(Taken("error", about.subscription, until, error=error))
         yield from steps.taken
+
+
+def held_up(at: datetime) -> int:
+    """How many subscriptions have something due that waits for their open order."""
+    open_order = Order.objects.filter(subscription=OuterRef("pk"), status__in=OPEN_ORDER)
+    planned = Order.objects.filter(subscription=OuterRef("pk"), status=OrderStatus.SCHEDULED, due_at__lte=at)
+    due = Q(next_due_at__lte=at) | Exists(planned)
+    return Subscription.objects.filter(Exists(open_order)).filter(due).count()
 
 
 def _pass(ids: Sequence[int], at: datetime, until: datetime, *, skip_locked: bool) -> Pass:

@@ -33,12 +33,13 @@ NO_PRICE = "period.no_price"
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One step: its kind, whose it was, when it was due, and what it charged."""
+    """One step: its kind, whose it was, when it was due, and what it charged; or, of a forecast, why it cannot be."""
 
     kind: str
     subscription: Subscription
     due: datetime
     amount: Decimal = Decimal()
+    error: Exception | None = None
 
 
 class Steps:
@@ -97,9 +98,13 @@ class Steps:
             about.subscription.next_due_at = terms.next_due(about.subscription)
         if self._fallen or self._placed or self._impossible:
             about = replace(about, scheduled=None)
+        self.forget()
+        return about
+
+    def forget(self) -> None:
+        """Drop what would be written."""
         self._changed, self._put_off, self._placed, self._fallen, self._impossible = [], [], [], [], []
         self._events, self._lines = [], []
-        return about
 
     def write(self) -> None:
         """Store the steps, in the caller's transaction and under its locks."""
@@ -185,7 +190,7 @@ class Steps:
         self._change(subscription, f"due {action.stem}", due)
 
     def _end(self, about: Situation, kind: str, why: str, due: datetime) -> None:
-        """Ask the vendor to cancel; what is still planned can never come."""
+        """Ask the vendor to cancel."""
         subscription = about.subscription
         refused = self._refused[subscription.pk]
         if refused and max(refused)[0] + AGAIN_AFTER > self._now(subscription):
@@ -195,7 +200,7 @@ class Steps:
             self._tell(subscription, "trial.ended")
         wish = Wish(subscription.pk, actions.CANCEL.stem, reason=why)
         order = orders.new(actions.CANCEL, wish, subscription, self.at, actor=None, audience=actions.SYSTEM)
-        self._placed.append(Placed(order, subscription, actions.CANCEL, about.scheduled))
+        self._placed.append(Placed(order, subscription, actions.CANCEL))
         self._note(kind, subscription, due)
 
     @cached_property
