@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.forms.models import model_to_dict
 
-from subscriptions import actions, clock, fulfilment, lifecycle
+from subscriptions import actions, clock, fulfilment, lifecycle, quotes
 from subscriptions.actions import BSS, STOREFRONT, NotAllowed
 from subscriptions.lifecycle import Wish
 from subscriptions.models import Event, Order, Product, Subscription
@@ -185,6 +185,51 @@ def test_failed_cancel_never_shows_cancelled(cast, at_vendor, drain, emulator):
     assert fresh(order).status == "failed"
     assert fresh(subscription).status == "active"
     assert fresh(subscription).cancelled_at is None
+
+
+@pytest.mark.parametrize(
+    ("planned", "when", "after", "status"),
+    [("decrease", None, {"Seats": 20}, "active"), ("cancel", quotes.PERIOD_END, {}, "ending")],
+)
+def test_a_cancel_withdraws_what_is_planned_only_when_it_is_done(
+    planned, when, after, status, cast, at_vendor, drain, emulator
+):
+    sku = SKUFactory(decrease_policy="next_period")
+    subscription = at_vendor(SubscriptionFactory(account=cast.acme, sku=sku))
+    plan = lifecycle.place(Wish(subscription.pk, planned, after, when=when), actor=cast.owner, audience=STOREFRONT)
+    ends_at = fresh(subscription).ends_at
+    emulator.control.add_fault("soap-fault-client", kinds=["HardCancel"])
+    cancel = lifecycle.place(Wish(subscription.pk, "cancel"), actor=cast.owner, audience=STOREFRONT)
+    assert fresh(subscription).status == status
+    drain()
+    assert (fresh(cancel).status, fresh(plan).status) == ("failed", "scheduled")
+    assert (fresh(subscription).status, fresh(subscription).ends_at) == (status, ends_at)
+    lifecycle.place(Wish(subscription.pk, "cancel"), actor=cast.owner, audience=STOREFRONT)
+    drain()
+    assert (fresh(subscription).status, fresh(plan).status) == ("cancelled", "withdrawn")
+    assert fresh(subscription).ends_at == fresh(subscription).cancelled_at
+    event = Event.objects.get(kind=f"{planned}.withdrawn")
+    assert (event.order, event.reason, event.actor) == (plan, "The subscription is over.", None)
+
+
+def test_what_is_planned_is_withdrawn_when_the_vendor_has_ended_it(cast, at_vendor, emulator, empty_queue):
+    sku = SKUFactory(decrease_policy="next_period")
+    subscription = at_vendor(SubscriptionFactory(account=cast.acme, sku=sku))
+    plan = lifecycle.place(Wish(subscription.pk, "decrease", {"Seats": 20}), actor=cast.owner, audience=STOREFRONT)
+    lifecycle.place(Wish(subscription.pk, "take_theirs", {"Status": "cancelled"}), actor=cast.operator, audience=BSS)
+    assert (fresh(subscription).status, fresh(plan).status) == ("cancelled", "withdrawn")
+
+
+def test_what_ends_already_is_not_planned_to_end_once_more(cast, at_vendor, emulator, empty_queue):
+    subscription = at_vendor(SubscriptionFactory(account=cast.acme))
+    wish = Wish(subscription.pk, "cancel", when=quotes.PERIOD_END)
+    plan = lifecycle.place(wish, actor=cast.owner, audience=STOREFRONT)
+    suspended = SubscriptionFactory(account=cast.acme, status="suspended", ends_at=clock.now() + timedelta(days=9))
+    for one in (subscription, suspended):
+        with pytest.raises(NotAllowed) as refused:
+            lifecycle.place(replace(wish, subscription_id=one.pk), actor=cast.owner, audience=STOREFRONT)
+        assert refused.value.code == "ending"
+    assert fresh(plan).status == "scheduled"
 
 
 def test_actor_is_required():

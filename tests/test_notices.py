@@ -208,6 +208,13 @@ def test_an_order_that_the_system_placed_in_the_same_pass_replaces_nothing(cast)
     assert {one.user for one in Notice.objects.all()} == {cast.owner, cast.manager}
 
 
+@pytest.mark.parametrize(("by", "heard"), [(None, set()), ("manager", {"owner"})])
+def test_what_falls_away_with_the_subscription_is_told_by_its_end_alone(cast, by, heard):
+    over = {"subscription": {"status": "cancelled"}}
+    notify(happened(cast.acme, "cancel.withdrawn", by=cast.owner, who=by and cast.people[by], **over))
+    assert {one.user for one in Notice.objects.all()} == {cast.people[one] for one in heard}
+
+
 def test_nobody_else_is_told(cast, told_of):
     MemberFactory(account=cast.globex, user=cast.viewer, role=Role.OWNER)
     assert told_of("increase.completed") == both("done")

@@ -10,6 +10,7 @@ from django.db.models import Max
 
 from subscriptions import actions, clock
 from subscriptions.lifecycle import charges, rows
+from subscriptions.lifecycle.orders import withdraw_what_is_left
 from subscriptions.models import SKU, Charge, Event, Order, OrderStatus, Purpose, Subscription, VendorCall
 from subscriptions.vendors.port import Answer, Secret
 
@@ -171,6 +172,7 @@ def apply_many(results: Sequence[Result]) -> list[bool]:
                 subscription.version += 1
                 changed[subscription.pk] = subscription
         rows.update(calls.values(), rows.CALL_FIELDS)
+        events.extend(withdraw_what_is_left(changed.values(), at))
         rows.write_subscriptions(changed.values())
         rows.forget_readings(changed.values())
         rows.update(moved, rows.ORDER_FIELDS)

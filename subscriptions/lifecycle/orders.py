@@ -140,6 +140,7 @@ def write(placed: list[Placed], at: datetime) -> None:
         events.append(done)
         lines.append((done, found))
         settled.append(subscription)
+    events.extend(withdraw_what_is_left(settled, at))
     Order.objects.bulk_create(one.order for one in placed)
     rows.write_subscriptions(one.subscription for one in placed)
     rows.forget_readings(settled)
@@ -198,11 +199,22 @@ def withdraw(
     return events
 
 
+def withdraw_what_is_left(changed: Iterable[Subscription], at: datetime) -> list[Event]:
+    """Withdraw what is planned for those that are cancelled now; 1 query more, and none where nothing is over."""
+    over = {one.pk: one for one in changed if one.status == SubscriptionStatus.CANCELLED}
+    if not over:
+        return []
+    planned = Order.objects.select_for_update(no_key=True).filter(subscription__in=over, status=S.SCHEDULED)
+    left = [(order, over[order.subscription_id]) for order in planned.order_by("pk")]
+    return withdraw(left, at, why="The subscription is over.")
+
+
 def _go_on(subscription: Subscription) -> None:
-    if subscription.status == SubscriptionStatus.ENDING:
-        subscription.keep()
-    else:
-        subscription.ends_at = None
+    match subscription.status:
+        case SubscriptionStatus.ENDING:
+            subscription.keep()
+        case SubscriptionStatus.SUSPENDED:
+            subscription.ends_at = None
 
 
 def let_go(waited: Collection[tuple[Order, Subscription]], at: datetime) -> Told:

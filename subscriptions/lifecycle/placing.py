@@ -189,10 +189,13 @@ def _nothing_left_of(scheduled: Order, seats: int | None) -> bool:
 
 
 def _supersedes(action: Action, wish: Wish, scheduled: Order, subscription: Subscription, *, planned: bool) -> bool:
-    """An end leaves nothing to change, nor does a term without renewal at its end; an activation now none to plan."""
+    """A new plan does, an activation now that of one, and the end of renewals that of a change in place of one.
+
+    A cancel now does not: should the licence service refuse it, what was planned goes on.
+    """
     if action is actions.AUTO_RENEW:
         return not wish.after["Renews automatically"] and is_at_renewal(scheduled, subscription)
-    return action is actions.CANCEL or action.stem == scheduled.action or planned
+    return planned or (action is actions.ACTIVATE and scheduled.action == action.stem)
 
 
 def is_at_renewal(scheduled: Order, subscription: Subscription) -> bool:

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection
 
 from subscriptions import actions
-from subscriptions.models import Event, Member, Order, OrderStatus, Role, Subscription, User
+from subscriptions.models import Event, Member, Order, OrderStatus, Role, Subscription, SubscriptionStatus, User
 from subscriptions.models.notice import STAFF_KINDS, NoticeKind, kinds_of
 
 K = NoticeKind
@@ -73,6 +73,9 @@ def _is_news(event: Event) -> bool:
         case "failed":
             # What nobody asked for is tried again without a word.
             return order is not None and order.audience != actions.SYSTEM
+        case "withdrawn" if event.actor_id is None:
+            # That the subscription is over says the same of everything that was planned for it.
+            return event.subscription.status != SubscriptionStatus.CANCELLED
         case "completed" if event.kind == "cancel.completed":
             return not _ends_a_trial(event.subscription, order)
     return bool(kinds_of(event.kind))
