@@ -10,7 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from subscriptions import actions, lifecycle
-from subscriptions.actions import STOREFRONT, UNDO, NotAllowed
+from subscriptions.actions import CODE, STOREFRONT, UNDO, NotAllowed
 from subscriptions.models import Order, OrderStatus
 from subscriptions.storefront import costs, words
 from subscriptions.storefront.access import SignedIn, accounts_of, order_or_404, refused
@@ -76,7 +76,15 @@ def _standing(request: SignedIn, order: Order) -> dict[str, Any]:
         "progress": progress_of(order),
         "price": costs.of_order(order),
         "undo": undo_words(order) if _why_not_undo(request, order) is None else "",
+        "sees_code": _leads_to_code(request, order),
     }
+
+
+def _leads_to_code(request: SignedIn, order: Order) -> bool:
+    """Is the activation code what the order was for, ready, and for this person? At most 2 queries."""
+    if order.action != actions.START.stem or order.status != OrderStatus.COMPLETED:
+        return False
+    return CODE.why_not(actions.situation(order.subscription, actor=request.user, audience=STOREFRONT)) is None
 
 
 def undo_words(order: Order) -> str:
