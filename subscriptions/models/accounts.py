@@ -64,16 +64,25 @@ class Account(models.Model):
 
     name = models.CharField(max_length=200)
     time_zone = models.CharField(max_length=64, default="UTC", help_text="IANA name, such as Europe/Ljubljana.")
-    language = models.CharField(max_length=8, choices=Language.choices, default=Language.ENGLISH)
-    currency = models.CharField(max_length=3, default="EUR", help_text="ISO 4217 code of its prices and statements.")
+    language = models.CharField(
+        max_length=8, choices=Language.choices, default=Language.ENGLISH, db_default=Language.ENGLISH
+    )
+    currency = models.CharField(
+        max_length=3, default="EUR", db_default="EUR", help_text="ISO 4217 code of its prices and statements."
+    )
     discount = models.DecimalField(
-        "discount, per cent", max_digits=5, decimal_places=2, default=Decimal(0), help_text="Off every price."
+        "discount, per cent",
+        max_digits=5,
+        decimal_places=2,
+        default=Decimal(0),
+        db_default=Decimal(0),
+        help_text="Off every price.",
     )
     # What a vendor or an invoice asks of a company; some products are sold to complete ones only.
-    legal_name = models.CharField(max_length=200, blank=True)
-    address = models.TextField(blank=True)
-    country = models.CharField(max_length=2, blank=True, help_text="ISO 3166 code, such as SI.")
-    vat_id = models.CharField("VAT ID", max_length=32, blank=True)
+    legal_name = models.CharField(max_length=200, blank=True, db_default="")
+    address = models.TextField(blank=True, db_default="")
+    country = models.CharField(max_length=2, blank=True, db_default="", help_text="ISO 3166 code, such as SI.")
+    vat_id = models.CharField("VAT ID", max_length=32, blank=True, db_default="")
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
@@ -113,6 +122,7 @@ class Member(models.Model):
     notices_off = ArrayField(
         models.CharField(max_length=32),
         default=list,
+        db_default=[],
         blank=True,
         help_text="Kinds of notice that the person declined.",
     )

@@ -16,7 +16,9 @@ class Product(models.Model):
     description = models.TextField(blank=True)
     is_sold = models.BooleanField("sold", default=True, help_text="Off: no new subscriptions; running ones go on.")
     needs_company_details = models.BooleanField(
-        default=False, help_text="Sold only to companies whose legal name, address and country are known."
+        default=False,
+        db_default=False,
+        help_text="Sold only to companies whose legal name, address and country are known.",
     )
 
     class Meta:
@@ -79,9 +81,9 @@ class SKU(models.Model):
     bills_while_suspended = models.BooleanField(default=False)
     cancel_credit = models.CharField(max_length=8, choices=CancelCredit.choices, default=CancelCredit.NONE)
     cancel_needs_approval = models.BooleanField(default=False)
-    trial_days = models.PositiveSmallIntegerField(default=0, help_text="0: there is no trial.")
+    trial_days = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="0: there is no trial.")
     grace_days = models.PositiveSmallIntegerField(
-        default=14, help_text="Days in which an expired subscription can still be renewed."
+        default=14, db_default=14, help_text="Days in which an expired subscription can still be renewed."
     )
     change_targets = models.ManyToManyField(
         "self", through="ChangeTarget", symmetrical=False, related_name="change_sources"

@@ -25,8 +25,9 @@ class Charge(models.Model):
     statement holds the line. `event` is the one that tells who and why. A correction names the line that it corrects.
     """
 
-    account = models.ForeignKey(Account, models.PROTECT, related_name="charges")
-    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="charges")
+    # Each is the first column of an index below.
+    account = models.ForeignKey(Account, models.PROTECT, related_name="charges", db_index=False)
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="charges", db_index=False)
     order = models.ForeignKey(Order, models.PROTECT, null=True, related_name="charges")
     event = models.ForeignKey(Event, models.PROTECT, related_name="charges")
     position = models.PositiveSmallIntegerField(default=0, help_text="Place among the lines of its order.")

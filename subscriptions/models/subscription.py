@@ -104,8 +104,8 @@ class Subscription(models.Model):
     ends_at = models.DateTimeField(null=True, editable=False)
     cancelled_at = models.DateTimeField(null=True, editable=False)
     # Dates are days in the account's time zone, ranges half-open; all empty before the start.
-    currency = models.CharField(max_length=3, default="EUR", editable=False)
-    auto_renew = models.BooleanField("renews automatically", default=True, editable=False)
+    currency = models.CharField(max_length=3, default="EUR", db_default="EUR", editable=False)
+    auto_renew = models.BooleanField("renews automatically", default=True, db_default=True, editable=False)
     anchor_day = models.PositiveSmallIntegerField(null=True, editable=False)
     period_start = models.DateField(null=True, editable=False)
     period_end = models.DateField(null=True, editable=False)
@@ -113,7 +113,7 @@ class Subscription(models.Model):
     trial_ends = models.DateField(null=True, editable=False)
     grace_ends = models.DateField(null=True, editable=False)
     reminder_due_on = models.DateField(null=True, editable=False)
-    peak_seats = models.PositiveIntegerField(default=0, editable=False)
+    peak_seats = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     # A trial stays known after it was converted or ended: there is one for an account and product.
     trial_of = models.ForeignKey(Product, models.PROTECT, null=True, editable=False, related_name="+")
     next_due_at = models.DateTimeField(null=True, editable=False)
