@@ -118,3 +118,13 @@ def test_the_list_runs_the_same_few_queries_for_2_rows_and_for_200(signed_in, ca
             assert client.get(PATH).status_code == 200
         counts.append(len(ran))
     assert counts[0] == counts[1] <= 8
+
+
+def test_the_way_to_buy_is_for_those_who_may(signed_in, cast, subscription):
+    for role in ("owner", "manager", "buyer", "billing", "viewer"):
+        page = signed_in(cast.people[role]).get(PATH).content.decode()
+        assert ("Buy a subscription" in page) == (role in ("owner", "manager", "buyer"))
+
+
+def test_an_empty_list_leads_to_the_catalogue(see):
+    assert re.search(r'href="/catalogue/">See what is sold</a>', see())

@@ -8,7 +8,7 @@ from django_htmx.middleware import HtmxDetails
 
 from subscriptions import actions
 from subscriptions.actions import STOREFRONT, Action, NotAllowed, Situation
-from subscriptions.models import Account, Order, Role, Subscription, User
+from subscriptions.models import Account, Member, Order, Role, Subscription, User
 
 
 class SignedIn(HttpRequest):
@@ -44,6 +44,16 @@ def order_or_404(request: SignedIn, pk: int) -> Order:
 def accounts_of(user: User) -> list[Account]:
     """The accounts that the person is a member of, by name."""
     return list(Account.objects.filter(members__user=user).order_by("name"))
+
+
+def memberships_of(user: User) -> list[Member]:
+    """The person's accounts by name, with their role in each."""
+    return list(Member.objects.filter(user=user).select_related("account").order_by("account__name", "account"))
+
+
+def buys(member: Member) -> bool:
+    """May the person buy for that account?"""
+    return Role(member.role) in actions.START.roles
 
 
 def url_of(name: str, *args: int) -> str:

@@ -15,6 +15,7 @@ from subscriptions import actions, clock, lifecycle, pricing
 from subscriptions.actions import START, STOREFRONT, NotAllowed
 from subscriptions.models import SKU, Account, Member, Role, Subscription, User
 from subscriptions.storefront import proposals
+from subscriptions.storefront.access import buys
 from subscriptions.storefront.costs import Price
 from subscriptions.storefront.forms import ConfirmForm, QuotedForm
 from subscriptions.storefront.proposals import Proposal
@@ -25,15 +26,6 @@ LONGEST = 9
 
 
 # --- for which company -----------------------------------------------------------------------------------------------
-
-
-def memberships_of(user: User) -> list[Member]:
-    """The person's companies by name, with their role in each."""
-    return list(Member.objects.filter(user=user).select_related("account").order_by("account__name", "account"))
-
-
-def buys(member: Member) -> bool:
-    return Role(member.role) in START.roles
 
 
 def member_for(memberships: Sequence[Member], wanted: str) -> Member | None:

@@ -13,8 +13,8 @@ from django.views.decorators.http import require_safe
 
 from subscriptions import actions, lifecycle
 from subscriptions.models import SKU, Account, Member, PriceBand, Product, Subscription
-from subscriptions.storefront.access import SignedIn
-from subscriptions.storefront.purchase import TRIAL, AskForm, member_for, memberships_of
+from subscriptions.storefront.access import SignedIn, memberships_of
+from subscriptions.storefront.purchase import TRIAL, AskForm, member_for
 from subscriptions.storefront.sold import Sold, sold_to
 
 PAGE = 25

@@ -13,7 +13,7 @@ from subscriptions import actions, clock, lifecycle
 from subscriptions.actions import STOREFRONT, NotAllowed
 from subscriptions.models import SKU, Order
 from subscriptions.storefront import costs, proposals, purchase
-from subscriptions.storefront.access import SignedIn
+from subscriptions.storefront.access import SignedIn, buys, memberships_of
 from subscriptions.storefront.costs import Price
 from subscriptions.storefront.proposals import Proposal
 from subscriptions.storefront.purchase import CompanyForm, PaidForm, StartForm, TrialForm, Wanted
@@ -25,7 +25,7 @@ ENDS_LATER = "The trial would end on another day than the page said. Look at the
 def _wanted(request: SignedIn, pk: int, asked: QueryDict) -> Wanted | HttpResponse:
     """What the person wants to buy, in 2 queries; a 404 for somebody else's company."""
     sku = get_object_or_404(SKU.objects.select_related("product"), pk=pk)
-    found = purchase.wanted(request.user, sku, asked, purchase.memberships_of(request.user))
+    found = purchase.wanted(request.user, sku, asked, memberships_of(request.user))
     if found is not None:
         return found
     nobody = NotAllowed("role", "You are in no account yet. Ask the person who invited you, or your distributor.")
@@ -68,7 +68,7 @@ def price(request: SignedIn, pk: int) -> HttpResponse:
     page = _address("start", wish)
     if not request.htmx:
         return redirect(page)
-    if not purchase.buys(wish.member):
+    if not buys(wish.member):
         # The page says why, and whom to ask.
         return HttpResponse(headers={"HX-Redirect": page})
     form = StartForm(wish.asked, subscription=wish.subscription, memberships=wish.memberships, trial=wish.trial)

@@ -15,7 +15,7 @@ from subscriptions import actions, lifecycle, quotes
 from subscriptions.models import OPEN_ORDER, Order, OrderStatus, Subscription, SubscriptionStatus
 from subscriptions.quotes import Prices
 from subscriptions.storefront import costs, progress, words
-from subscriptions.storefront.access import SignedIn, accounts_of, subscription_or_404, url_of, way_out
+from subscriptions.storefront.access import SignedIn, buys, memberships_of, subscription_or_404, url_of, way_out
 
 PAGE = 25
 S = SubscriptionStatus
@@ -24,7 +24,8 @@ S = SubscriptionStatus
 @require_safe
 def subscriptions(request: SignedIn) -> HttpResponse:
     """All subscriptions of the person's accounts: what needs attention first, what is over last, pages by key."""
-    accounts = accounts_of(request.user)
+    memberships = memberships_of(request.user)
+    accounts = [one.account for one in memberships]
     sought = request.GET.get("q", "").strip()[:100]
     status = request.GET.get("status", "")
     found = matching(Subscription.objects.visible_to(request.user), sought)
@@ -35,6 +36,7 @@ def subscriptions(request: SignedIn) -> HttpResponse:
     context = {
         "accounts": accounts,
         "account": accounts[0] if len(accounts) == 1 else None,
+        "buys": any(buys(one) for one in memberships),
         "rows": _rows(rows),
         "filters": [(value, label, counts[value]) for value, label in S.choices if counts.get(value)],
         "total": sum(counts.values()),
