@@ -13,6 +13,7 @@ from subscriptions import actions, clock, lifecycle, quotes, renewals
 from subscriptions.actions import BSS, STOREFRONT, NotAllowed
 from subscriptions.lifecycle import Wish, periods, rows
 from subscriptions.models import Charge, Event, Order, PriceBand, Subscription
+from tests import many
 from tests.factories import AccountFactory, ChargeFactory, OrderFactory, SKUFactory, SubscriptionFactory
 from tests.test_concurrency import together
 
@@ -1005,9 +1006,27 @@ def test_nothing_due_costs_one_query_for_named_rows(begun):
     assert len(queries) == 1
 
 
-@pytest.mark.parametrize("many", [2, 40])
-def test_a_pass_takes_the_same_queries_for_few_and_many(many, begun, travel):
-    for _ in range(many):
+def test_what_is_due_among_100000_is_found_by_its_indexes(begun):
+    subscription = begun("2027-01-15")
+    many.subscriptions(99_000, ended_ago=-20)
+    many.orders(99_000, "completed")
+    many.orders(2_000, "scheduled", due_in=5)
+    many.subscriptions(1_000, ended_ago=3)
+    many.orders(10, "placed")
+    for only, indexes, due in ((None, ["order_due", "subscription_due"], 990), ([subscription.pk], ["_pkey"], 0)):
+        with CaptureQueriesContext(connection) as queries:
+            assert len(lifecycle.due_ids(clock.now(), only=only)) == due
+        for query, index in zip(list(queries), indexes, strict=True):
+            with connection.cursor() as cursor:
+                cursor.execute(f"EXPLAIN {query['sql']}")
+                plan = "\n".join(line for (line,) in cursor)
+            assert index in plan, plan
+            assert "Seq Scan on subscriptions_" not in plan, plan
+
+
+@pytest.mark.parametrize("number", [2, 40])
+def test_a_pass_takes_the_same_queries_for_few_and_many(number, begun, travel):
+    for _ in range(number):
         begun("2027-01-15")
     at = travel("2027-02-15")
     ids = lifecycle.due_ids(at)
@@ -1015,7 +1034,7 @@ def test_a_pass_takes_the_same_queries_for_few_and_many(many, begun, travel):
         periods._pass(ids, at, at, skip_locked=True)
     # Savepoint, lock, orders, prices, subscriptions, events, charges, release.
     assert len(queries) == 8
-    assert Charge.objects.count() == many
+    assert Charge.objects.count() == number
 
 
 # --- a forecast ------------------------------------------------------------------------------------------------------

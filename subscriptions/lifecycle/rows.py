@@ -24,6 +24,11 @@ SUBSCRIPTION_FIELDS = (
     "anchor_day", "period_start", "period_end", "term_end", "trial_ends", "trial_of", "grace_ends", "reminder_due_on",
     "peak_seats", "next_due_at", "version",
 )  # fmt: skip
+# Those of them that time alone changes.
+DATE_FIELDS = (
+    "status", "ends_at", "period_start", "period_end", "term_end", "grace_ends", "reminder_due_on", "peak_seats",
+    "next_due_at", "version",
+)  # fmt: skip
 ORDER_FIELDS = (
     "status", "before", "generation", "first_sent_at", "next_attempt_at", "retried_at", "finished_at", "abandoned",
     "outcome_code", "outcome_message", "needs_staff",
@@ -68,12 +73,12 @@ def update(rows: Iterable[models.Model], fields: Sequence[str]) -> None:
         cursor.execute(sql, [[row.pk for row in found], *values])
 
 
-def write_subscriptions(subscriptions: Iterable[Subscription]) -> None:
+def write_subscriptions(subscriptions: Iterable[Subscription], fields: Sequence[str] = SUBSCRIPTION_FIELDS) -> None:
     """Write all that `lifecycle` owns of them, with what falls due next. Needs `sku` and `account` loaded."""
     found = list(subscriptions)
     for one in found:
         one.next_due_at = terms.next_due(one)
-    update(found, SUBSCRIPTION_FIELDS)
+    update(found, fields)
 
 
 def write_events(events: Iterable[Event]) -> list[Event]:

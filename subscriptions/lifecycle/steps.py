@@ -112,7 +112,9 @@ class Steps:
             self._events.extend(orders.withdraw([(order, subscription)], self.at, why=why))
         events, lines = orders.let_go(self._fallen, self.at)
         orders.write(self._placed, self.at)
-        rows.write_subscriptions(self._changed)
+        carried_out = {subscription.pk for _, subscription in self._fallen}
+        rows.write_subscriptions(one for one in self._changed if one.pk in carried_out)
+        rows.write_subscriptions((one for one in self._changed if one.pk not in carried_out), rows.DATE_FIELDS)
         rows.update(self._put_off, ["next_due_at"])
         rows.write_events([*self._events, *events])
         charges.write([*self._lines, *lines])
@@ -254,7 +256,11 @@ class Steps:
     def _lines_of_renewal(self, subscription: Subscription) -> tuple[Line, ...]:
         """What the next period costs. Raises NoPrice."""
         standing, mine = self._prices.standing(subscription), self._prices.terms_of(subscription)
-        return pricing.quote(standing, mine, pricing.NextPeriod(), standing.period.end).lines
+        # Most of those that renew on one day are alike.
+        alike = (subscription.sku_id, mine.currency, mine.discount, standing)
+        if alike not in self._renewals:
+            self._renewals[alike] = pricing.quote(standing, mine, pricing.NextPeriod(), standing.period.end).lines
+        return self._renewals[alike]
 
     def _wait_for_price(self, subscription: Subscription, due: datetime) -> None:
         """The period is not lost: it begins, and is billed, when the price list has a price for it."""
