@@ -2,13 +2,14 @@
 
 import re
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.urls import reverse
 
-from subscriptions import staff_groups
-from subscriptions.models import Order, Subscription
-from tests.factories import AccountFactory, SKUFactory, SubscriptionFactory
+from subscriptions import actions, clock, pricing, staff_groups
+from subscriptions.models import Account, Charge, Order, Subscription
+from tests.factories import AccountFactory, PriceBandFactory, SKUFactory, SubscriptionFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -142,3 +143,108 @@ def test_a_running_subscription_is_left_alone(operator, cast, sku):
     before = SubscriptionFactory(account=cast.acme, sku=sku)
     operator.post(url(cast.acme), answers(sku))
     assert before.orders.count() == 0
+
+
+# --- what it costs ---------------------------------------------------------------------------------------------------
+
+
+def hidden(page):
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
+
+
+def read(page):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+@pytest.mark.parametrize(("currency", "shown"), [("EUR", "EUR 17.01"), ("JPY", "JPY 17"), ("KWD", "KWD 17.010")])
+def test_the_price_that_is_shown_is_charged(operator, cast, drain, currency, shown):
+    Account.objects.filter(pk=cast.acme.pk).update(currency=currency, discount=10)
+    sku = SKUFactory(prices={})
+    PriceBandFactory(sku=sku, currency=currency, seats_from=5, price="1.89")
+    page = operator.post(url(cast.acme, check=True), answers(sku)).content.decode()
+    assert f"Start 10 seats for Acme GmbH and charge {shown}" in page
+    assert f"Due now, excl. VAT {shown} " in read(page)
+    assert f"{shown} a month for 10 seats from" in read(page)
+    operator.post(url(cast.acme), hidden(page))
+    drain()
+    [charge] = Charge.objects.all()
+    assert pricing.money(charge.amount, charge.currency) == shown
+
+
+def test_without_a_price_nothing_is_started(operator, cast):
+    sku = SKUFactory(prices={})
+    PriceBandFactory(sku=sku, currency="USD")
+    for check in (True, False):
+        answer = operator.post(url(cast.acme, check=check), answers(sku))
+        assert answer.status_code == 422
+        assert "There is no price for 10 seats in EUR." in answer.content.decode()
+    assert not Subscription.objects.exists()
+
+
+def test_another_price_brings_the_check_page_again(operator, cast, sku, drain):
+    old = hidden(operator.post(url(cast.acme, check=True), answers(sku)).content.decode())
+    sku.price_bands.update(price="4.00")
+    answer = operator.post(url(cast.acme), old)
+    page = answer.content.decode()
+    assert answer.status_code == 409
+    assert "The price has changed since the page was opened." in page
+    assert "Due now, as you saw it EUR 35.00 Due now, excl. VAT EUR 40.00 " in read(page)
+    assert not Subscription.objects.exists()
+    operator.post(url(cast.acme), hidden(page))
+    drain()
+    assert Charge.objects.get().amount == 40
+
+
+def test_a_price_that_is_not_ours_brings_the_check_page_again(operator, cast, sku):
+    page = operator.post(url(cast.acme, check=True), answers(sku)).content.decode()
+    answer = operator.post(url(cast.acme), hidden(page) | {"quote": "x"})
+    assert answer.status_code == 409
+    assert not Subscription.objects.exists()
+
+
+def test_a_trial_is_free_and_had_once(operator, cast, drain):
+    sku = SKUFactory(trial_days=30, prices={})
+    page = operator.post(url(cast.acme, check=True), answers(sku, trial="on")).content.decode()
+    assert "Start a trial of 10 seats for Acme GmbH" in page
+    ends = actions.date_words(actions.local_day(clock.now(), cast.acme) + timedelta(days=30))
+    assert f"Free: a trial that ends by itself on {ends}" in read(page)
+    operator.post(url(cast.acme), hidden(page))
+    drain()
+    assert (Subscription.objects.get().status, Subscription.objects.get().trial_of) == ("active", sku.product)
+    assert not Charge.objects.exists()
+    again = operator.post(url(cast.acme, check=True), answers(sku, trial="on"))
+    assert again.status_code == 422
+    assert "Acme GmbH had a trial of" in again.content.decode()
+
+
+def test_a_trial_that_does_not_exist_is_refused(operator, cast, sku):
+    answer = operator.post(url(cast.acme, check=True), answers(sku, trial="on"))
+    assert answer.status_code == 422
+    assert "There is no trial of" in answer.content.decode()
+
+
+@pytest.mark.parametrize("ticked", [True, False])
+def test_the_way_back_from_the_check_page_keeps_the_tick(operator, cast, ticked):
+    sku = SKUFactory(trial_days=30)
+    given = answers(sku, trial="on") if ticked else answers(sku)
+    page = operator.post(url(cast.acme, check=True), given).content.decode()
+    back = operator.post(url(cast.acme, check=True), hidden(page) | {"change": "yes"}).content.decode()
+    assert bool(re.search(r'name="trial"[^>]*checked', back)) == ticked
+    assert 'value="10"' in back
+
+
+def test_a_large_order_waits_for_somebody_else(operator, cast, sku, drain):
+    sku.approval_limits.create(orders_from="35")
+    page = operator.post(url(cast.acme, check=True), answers(sku)).content.decode()
+    assert "somebody else must approve its order" in page
+    operator.post(url(cast.acme), hidden(page))
+    drain()
+    assert Order.objects.get().status == "awaiting_approval"
+    assert not Charge.objects.exists()
+
+
+def test_a_company_without_its_details_is_not_sold_what_asks_for_them(operator, cast):
+    sku = SKUFactory(product__needs_company_details=True)
+    answer = operator.post(url(cast.acme, check=True), answers(sku))
+    assert answer.status_code == 422
+    assert "The legal name, address and country of Acme GmbH are needed for this product." in answer.content.decode()

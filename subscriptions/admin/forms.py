@@ -7,7 +7,7 @@ from django import forms
 
 from subscriptions import actions
 from subscriptions.actions import Action, NotAllowed
-from subscriptions.models import SKU, Account, Member, Subscription
+from subscriptions.models import Subscription
 
 REASON_MISSING = "Enter a reason. It is kept with the order for ever."
 
@@ -115,59 +115,6 @@ class SettleForm(ReasonForm):
     shown_theirs = forms.CharField(widget=forms.HiddenInput)
 
 
-class SKUChoice(forms.ModelChoiceField):
-    def label_from_instance(self, obj: Any) -> str:
-        return f"{obj.name} ({obj.code}), {obj.seats_min:,} to {obj.seats_max:,} seats"
-
-
 class MemberChoice(forms.ModelChoiceField):
     def label_from_instance(self, obj: Any) -> str:
         return f"{obj.user.name} ({obj.get_role_display()}), {obj.user.email}"
-
-
-class StartForm(ReasonForm):
-    """What an account gets: a SKU, a number of seats, and the member who wished for it."""
-
-    sku = SKUChoice(
-        label="SKU",
-        queryset=SKU.objects.none(),
-        empty_label="Choose what is sold",
-        error_messages={"required": "Choose a SKU.", "invalid_choice": "Choose a SKU that is sold."},
-    )
-    seats = forms.CharField(
-        label="Seats",
-        strip=False,
-        help_text="A whole number within the range of the SKU.",
-        error_messages={"required": "Enter the number of seats."},
-        widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off", "class": "short"}),
-    )
-    ordered_by = MemberChoice(
-        label="Ordered by",
-        queryset=Member.objects.none(),
-        required=False,
-        empty_label="Nobody in particular",
-        help_text="A Buyer sees the activation codes of subscriptions that they ordered.",
-    )
-    field_order = ["sku", "seats", "ordered_by", "reason"]
-
-    def __init__(self, *args: Any, account: Account, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.account = account
-        sold = SKU.objects.filter(is_sold=True, product__is_sold=True).select_related("product")
-        skus: Any = self.fields["sku"]
-        skus.queryset = sold.order_by("product__name", "code")
-        members: Any = self.fields["ordered_by"]
-        members.queryset = account.members.select_related("user").order_by("user__name")
-
-    def clean(self) -> dict[str, Any]:
-        """Seats are read against the chosen SKU; without one only what is no number at all can be refused."""
-        cleaned = super().clean() or {}
-        sku = cleaned.get("sku")
-        if sku is None or "seats" not in cleaned:
-            return cleaned
-        wanted = Subscription(account=self.account, sku=sku, seats=0)
-        try:
-            cleaned["seats"] = actions.read_seats(actions.START, wanted, cleaned["seats"])
-        except NotAllowed as refusal:
-            self.add_error("seats", forms.ValidationError(refusal.sentence, code=refusal.code))
-        return cleaned

@@ -1,19 +1,21 @@
-"""Start: provision a new subscription for an account; first the account, then what it gets."""
+"""Start: provision a new subscription for an account; first the account, then what it gets and costs."""
 
+from datetime import timedelta
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.forms import Form
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 
-from subscriptions import actions, lifecycle
+from subscriptions import actions, clock, lifecycle, pricing, quotes
 from subscriptions.actions import NotAllowed, Situation
 from subscriptions.admin.flow import ActionView
-from subscriptions.admin.forms import StartForm
-from subscriptions.models import Account, Order, Subscription
+from subscriptions.admin.forms import MemberChoice, ReasonForm
+from subscriptions.models import SKU, Account, Member, Order, Subscription
+from subscriptions.quotes import Pinned, Prices
 
 ACCOUNTS_SHOWN = 20
 
@@ -39,10 +41,89 @@ def choose_account(request: HttpRequest) -> HttpResponse:
     )
 
 
+class SKUChoice(forms.ModelChoiceField):
+    def label_from_instance(self, obj: Any) -> str:
+        trial = f", trial of {obj.trial_days} days" if obj.trial_days else ""
+        return f"{obj.name} ({obj.code}), {obj.seats_min:,} to {obj.seats_max:,} seats{trial}"
+
+
+class StartForm(ReasonForm):
+    """What an account gets: a SKU, a number of seats, as a trial or paid, and the member who wished for it.
+
+    When it is valid, `pinned` is what it costs now, or None for a trial.
+    """
+
+    sku = SKUChoice(
+        label="SKU",
+        queryset=SKU.objects.none(),
+        empty_label="Choose what is sold",
+        error_messages={"required": "Choose a SKU.", "invalid_choice": "Choose a SKU that is sold."},
+    )
+    seats = forms.CharField(
+        label="Seats",
+        strip=False,
+        help_text="A whole number within the range of the SKU.",
+        error_messages={"required": "Enter the number of seats."},
+        widget=forms.TextInput(attrs={"inputmode": "numeric", "autocomplete": "off", "class": "short"}),
+    )
+    trial = forms.BooleanField(
+        label="As a trial: free, ends by itself, once for a company and product",
+        required=False,
+    )
+    ordered_by = MemberChoice(
+        label="Ordered by",
+        queryset=Member.objects.none(),
+        required=False,
+        empty_label="Nobody in particular",
+        help_text="A Buyer sees the activation codes of subscriptions that they ordered.",
+    )
+    quote = forms.CharField(required=False, widget=forms.HiddenInput)
+    field_order = ["sku", "seats", "trial", "ordered_by", "reason"]
+
+    def __init__(self, *args: Any, account: Account, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.account = account
+        self.pinned: Pinned | None = None
+        self.prices = Prices()
+        sold = SKU.objects.filter(is_sold=True, product__is_sold=True).select_related("product")
+        skus: Any = self.fields["sku"]
+        skus.queryset = sold.order_by("product__name", "code")
+        members: Any = self.fields["ordered_by"]
+        members.queryset = account.members.select_related("user").order_by("user__name")
+
+    def clean(self) -> dict[str, Any]:
+        """Seats are read against the chosen SKU; without one only what is no number at all can be refused."""
+        cleaned = super().clean() or {}
+        sku = cleaned.get("sku")
+        if sku is None or "seats" not in cleaned:
+            return cleaned
+        try:
+            cleaned["seats"] = actions.read_seats(actions.START, self._wanted(sku, 0), cleaned["seats"])
+            self._price(self._wanted(sku, cleaned["seats"], trial=cleaned["trial"]))
+        except NotAllowed as refusal:
+            self.add_error(_FIELD_OF.get(refusal.code, "seats"), forms.ValidationError(refusal.sentence, refusal.code))
+        return cleaned
+
+    def _wanted(self, sku: SKU, seats: int, *, trial: bool = False) -> Subscription:
+        return lifecycle.new_subscription(self.account, sku, seats, clock.now(), trial=trial)
+
+    def _price(self, subscription: Subscription) -> None:
+        """Raises NotAllowed for what cannot be started or has no price; who may is decided elsewhere."""
+        if refusal := lifecycle.why_not_start(subscription, actor=None, audience=actions.SYSTEM):
+            raise refusal
+        self.prices = quotes.load([subscription])
+        self.pinned = lifecycle.price_start(subscription, self.prices, clock.now())
+        self.subscription = subscription
+
+
+_FIELD_OF = {"trial_used": "trial", "no_trial": "trial", "company_details": "sku", "not_sold": "sku"}
+
+
 class StartView(ActionView):
     """Start a subscription for one account."""
 
     action = actions.START
+    seen: Pinned | None = None
 
     def find(self, **kwargs: Any) -> None:
         if not self.request.user.has_perm("subscriptions.view_account"):
@@ -60,11 +141,19 @@ class StartView(ActionView):
         return actions.START.why_not(Situation(Subscription(account=self.account), user, actions.BSS))
 
     def make_form(self, data: QueryDict | None = None, **kwargs: Any) -> StartForm:
+        if given := kwargs.get("initial"):
+            # As the check page sent it back, where a box that is not ticked is a word.
+            kwargs["initial"] = {**given, "trial": given.get("trial") == "True"}
         return StartForm(data, account=self.account, **kwargs)
 
-    def place(self, form: Form) -> Order:
+    def place(self, form: forms.Form) -> Order:
         given = form.cleaned_data
         user: Any = self.request.user
+        quote = None
+        if given["quote"] and not given["trial"]:
+            quote = Pinned.from_token(given["quote"])
+            if quote is None:
+                raise NotAllowed("stale_quote", lifecycle.STALE_QUOTE)
         return lifecycle.start(
             self.account,
             given["sku"],
@@ -74,7 +163,22 @@ class StartView(ActionView):
             reason=given["reason"],
             ordered_by=given["ordered_by"].user if given["ordered_by"] else None,
             idempotency_key=given["idempotency_key"],
+            trial=given["trial"],
+            quote=quote,
         )
+
+    def refuse(self, refusal: NotAllowed, form: forms.Form | None = None) -> HttpResponse:
+        if refusal.code == "stale_quote" and form is not None:
+            return self.show_check(form, refusal.sentence, 409)
+        return super().refuse(refusal, form)
+
+    def show_check(self, form: Any, failed: str = "", status: int = 200) -> HttpResponse:
+        """With the price that its button will charge, and with what was seen before when the page comes again."""
+        self.seen = Pinned.from_token(form.cleaned_data["quote"]) if failed else None
+        data = form.data.copy()
+        data["quote"] = form.pinned.token() if form.pinned else ""
+        form.data = data
+        return super().show_check(form, failed, status)
 
     def context(self, title: str, **more: Any) -> dict[str, Any]:
         return {
@@ -89,21 +193,47 @@ class StartView(ActionView):
     def title(self) -> str:
         return f"Start a subscription for {self.account}"
 
-    def changes(self, form: Form) -> list[tuple[str, str, str]]:
+    def changes(self, form: forms.Form) -> list[tuple[str, str, str]]:
         given = form.cleaned_data
         person = given["ordered_by"].user.name if given["ordered_by"] else "Nobody in particular"
         return [
             ("Product", "", given["sku"].product.name),
             ("SKU", "", str(given["sku"])),
             ("Seats", "", f"{given['seats']:,}"),
+            *self._prices(form),
             ("Ordered by", "", person),
         ]
 
-    def next_steps(self, form: Form) -> list[str]:
+    def _prices(self, form: Any) -> list[tuple[str, str, str]]:
+        if form.pinned is None:
+            ends = actions.local_day(clock.now(), self.account) + timedelta(days=form.subscription.sku.trial_days)
+            return [("Price", "", f"Free: a trial that ends by itself on {actions.date_words(ends)}")]
+        quote = form.pinned.quote
+        rows = [
+            ("Due now, excl. VAT", "", pricing.money(quote.due_now, quote.currency)),
+            ("Computed as", "", "; ".join(line.words for line in quote.lines)),
+            ("Later periods", "", quote.later.words if quote.later else "None"),
+        ]
+        if self.seen:
+            old = self.seen.quote
+            rows.insert(0, ("Due now, as you saw it", "", pricing.money(old.due_now, old.currency)))
+        return rows
+
+    def next_steps(self, form: Any) -> list[str]:
+        limits = quotes.approval_limits([form.subscription.sku_id])
+        waits = quotes.needs_approval(actions.START, form.subscription, form.pinned, form.prices, limits)
+        created = "A pending subscription is created, and "
+        created += "somebody else must approve its order." if waits else "the licence service is asked to provision it."
+        charged = ", and the first period is charged" if form.pinned else ""
         return [
-            "A pending subscription is created, and the licence service is asked to provision it.",
-            "It becomes active, and its activation code appears, when the licence service has confirmed.",
+            created,
+            *(["Then the licence service is asked to provision it."] if waits else []),
+            f"It becomes active, its activation code appears{charged}, when the licence service has confirmed.",
         ]
 
-    def button(self, form: Form) -> str:
-        return f"Start {actions.seats_words(form.cleaned_data['seats'])} for {self.account}"
+    def button(self, form: Any) -> str:
+        seats = actions.seats_words(form.cleaned_data["seats"])
+        if form.pinned is None:
+            return f"Start a trial of {seats} for {self.account}"
+        quote = form.pinned.quote
+        return f"Start {seats} for {self.account} and charge {pricing.money(quote.due_now, quote.currency)}"
