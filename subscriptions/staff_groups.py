@@ -17,11 +17,11 @@ _CATALOGUE = tuple(
 )
 _ACCOUNTS = ("add_account", "change_account", "add_member", "change_member", "delete_member", "add_user", "change_user")
 
-# product.md, section 6. An Approver's own rights come with approvals; until then it reads.
+# product.md, section 6.
 STAFF_GROUPS: dict[str, tuple[str, ...]] = {
     "Support": (*_VIEWS, "details_subscription", "retry_subscription"),
     "Operator": (*_VIEWS, *_ALL_ACTIONS, *_ACCOUNTS),
-    "Approver": _VIEWS,
+    "Approver": (*_VIEWS, "approve_subscription", "reject_subscription"),
     "Catalogue manager": (*_VIEWS, *_CATALOGUE),
     "Auditor": _VIEWS,
 }
