@@ -28,15 +28,17 @@ from subscriptions.lifecycle.placing import (
     why_not_target,
 )  # fmt: skip
 from subscriptions.lifecycle.planning import approve, reject, undo, why_not_undo
+from subscriptions.lifecycle.proposals import TOO_OLD, Figure, Proposal, figures, propose
 from subscriptions.lifecycle.rows import CALL_FIELDS, finish
 from subscriptions.lifecycle.settling import give_up, retry
 from subscriptions.lifecycle.upkeep import due_for_ping, open_vendor, pause_vendor, sweep
 
 __all__ = [
-    "CALL_FIELDS", "DISCARD", "KEEP", "STALE", "STALE_QUOTE", "Attempt", "Decision", "Hold", "Pass", "Result",
-    "Taken", "Verdict", "Wait", "Wish", "apply", "apply_many", "approve", "catch_up", "claim", "correct",
-    "due_for_ping", "due_ids", "finish", "forecast", "give_up", "had_trial", "held_up", "is_at_renewal",
-    "keep_company_details", "mail_code", "new_subscription", "note_details", "open_vendor", "passes", "pause_vendor",
-    "place", "place_many", "planned_choices", "planned_words", "price_start", "reject", "retry", "reveal_code", "start",
-    "sweep", "undo", "why_not_start", "why_not_take", "why_not_target", "why_not_undo",
+    "CALL_FIELDS", "DISCARD", "KEEP", "STALE", "STALE_QUOTE", "TOO_OLD", "Attempt", "Decision", "Figure", "Hold",
+    "Pass", "Proposal", "Result", "Taken", "Verdict", "Wait", "Wish", "apply", "apply_many", "approve", "catch_up",
+    "claim", "correct", "due_for_ping", "due_ids", "figures", "finish", "forecast", "give_up", "had_trial",
+    "held_up", "is_at_renewal", "keep_company_details", "mail_code", "new_subscription", "note_details",
+    "open_vendor", "passes", "pause_vendor", "place", "place_many", "planned_choices", "planned_words",
+    "price_start", "propose", "reject", "retry", "reveal_code", "start", "sweep", "undo", "why_not_start",
+    "why_not_take", "why_not_target", "why_not_undo",
 ]  # fmt: skip
