@@ -5,7 +5,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,8 +14,17 @@ from django.core import signing
 from django.db.models import F
 
 from subscriptions import actions, pricing
-from subscriptions.actions import Action, NotAllowed, terms
-from subscriptions.models import SKU, Account, ApprovalLimit, Charge, PriceBand, Subscription
+from subscriptions.actions import Action, NotAllowed, Situation, terms
+from subscriptions.models import (
+    SKU,
+    Account,
+    ApprovalLimit,
+    Charge,
+    Order,
+    PriceBand,
+    Subscription,
+    SubscriptionStatus,
+)  # fmt: skip
 from subscriptions.models.catalogue import DecreasePolicy
 from subscriptions.pricing import Band, NoPrice, Paid, Period, Quote, Standing, Terms
 
@@ -29,6 +38,7 @@ When = date | str | None
 """A chosen day, NOW, PERIOD_END, RENEWAL, or None for what the SKU's policy says."""
 
 _SALT = "subscriptions.quote"
+S = SubscriptionStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +244,83 @@ def still_holds(shown: Pinned, now: Pinned | None, at: datetime) -> bool:
     `now` must be computed at the instant of `shown`, so that midnight alone changes nothing.
     """
     return abs(at - shown.at) <= HONOURED and now == shown
+
+
+# --- a subscription as it is -----------------------------------------------------------------------------------------
+
+
+def per_period(subscription: Subscription, prices: Prices, seats: int | None = None) -> str:
+    """What a period costs with its seats, or with others, such as "EUR 87.50 a month"."""
+    mine = prices.terms_of(subscription)
+    try:
+        amount = mine.line(subscription.seats if seats is None else seats)
+    except NoPrice:
+        return "No price"
+    return f"{pricing.money(amount, subscription.currency)} {pricing.every(mine.months)}"
+
+
+def per_seat(subscription: Subscription, prices: Prices) -> str:
+    """What one of its seats costs for a period, discount taken off."""
+    mine = prices.terms_of(subscription)
+    try:
+        price = mine.unit_price(subscription.seats)
+    except NoPrice:
+        return "No price"
+    return f"{pricing.unit_money(price, subscription.currency)} {pricing.every(mine.months)}"
+
+
+@dataclass(frozen=True, slots=True)
+class NextCharge:
+    """What is charged next and when, or a sentence that says why nothing is."""
+
+    amount: str = ""
+    on: date | None = None
+    sentence: str = ""
+
+
+def next_charge(about: Situation, prices: Prices) -> NextCharge:
+    """Computed as the period's end would do it, with what is planned until then."""
+    subscription, planned = about.subscription, about.scheduled
+    if subscription.period_end is None:
+        return NextCharge(sentence="With the start")
+    if subscription.trial_ends:
+        return NextCharge(sentence="None: a trial is free")
+    if subscription.status in (S.EXPIRED, S.CANCELLED, S.FAILED):
+        return NextCharge(sentence="None")
+    due_on = planned and planned.due_at and actions.local_day(planned.due_at, subscription.account)
+    if subscription.status == S.SUSPENDED and not subscription.sku.bills_while_suspended:
+        if planned and planned.action == actions.ACTIVATE.stem and (due := _due_of(planned)):
+            return NextCharge(pricing.money(due.due_now, due.currency), due_on)
+        return NextCharge(sentence="None while it is suspended")
+    boundary = subscription.period_end
+    if planned and due_on and due_on <= boundary and subscription.status != S.SUSPENDED:
+        if due := _due_of(planned):
+            return NextCharge(pricing.money(due.due_now, due.currency), due_on)
+    else:
+        planned = None
+    ends_on = actions.local_day(subscription.ends_at, subscription.account) if subscription.ends_at else None
+    if ends_on and ends_on <= boundary:
+        return NextCharge(sentence=f"None: it ends on {actions.date_words(ends_on)}")
+    if not subscription.auto_renew and subscription.term_end and subscription.term_end <= boundary:
+        return NextCharge(sentence="None, unless it is renewed")
+    seats = planned.after.get("Seats", subscription.seats) if planned else subscription.seats
+    standing = replace(prices.standing(subscription), seats=seats)
+    try:
+        quote = pricing.quote(standing, prices.terms_of(subscription), pricing.NextPeriod(), boundary)
+    except NoPrice as missing:
+        return NextCharge(sentence=missing.sentence)
+    return NextCharge(pricing.money(quote.due_now, quote.currency), boundary)
+
+
+def quote_of(order: Order) -> Quote | None:
+    """What the order costs, as it was shown; None when it costs nothing by its nature."""
+    return Pinned.from_json(order.quote).quote if order.quote else None
+
+
+def _due_of(order: Order) -> Quote | None:
+    """What a scheduled order costs on its day, if it does."""
+    quote = quote_of(order)
+    return quote if quote and quote.due_now > 0 else None
 
 
 # --- approval --------------------------------------------------------------------------------------------------------

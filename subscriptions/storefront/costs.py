@@ -1,20 +1,28 @@
-"""What things cost, as pages show it: a change before it is ordered, a period, and what is charged next.
+"""What things cost, as customers' pages show it: a change before it is ordered, and an order.
 
 Every figure comes from `pricing`; nothing here computes one.
 """
 
 from dataclasses import dataclass, replace
-from datetime import date
 from decimal import Decimal
 
 from subscriptions import actions, pricing
-from subscriptions.actions import Situation
-from subscriptions.models import Order, OrderStatus, Subscription, SubscriptionStatus
-from subscriptions.pricing import NoPrice, Quote
-from subscriptions.quotes import Pinned, Prices
+from subscriptions.models import Order, OrderStatus
+from subscriptions.pricing import Quote
+from subscriptions.quotes import next_charge, per_period, per_seat, quote_of
 from subscriptions.storefront.proposals import Proposal
 
-S = SubscriptionStatus
+__all__ = [
+    "Price",
+    "amount_of",
+    "and_pay",
+    "next_charge",
+    "of_order",
+    "of_seats",
+    "per_period",
+    "per_seat",
+    "then_words",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,89 +108,9 @@ def then_words(proposal: Proposal) -> str:
     return f"Then {later.words}."
 
 
-# --- a subscription as it is -----------------------------------------------------------------------------------------
-
-
-def per_period(subscription: Subscription, prices: Prices, seats: int | None = None) -> str:
-    """What a period costs with its seats, or with others, such as "EUR 87.50 a month"."""
-    terms_now = prices.terms_of(subscription)
-    try:
-        amount = terms_now.line(subscription.seats if seats is None else seats)
-    except NoPrice:
-        return "No price"
-    return f"{pricing.money(amount, subscription.currency)} {pricing.every(terms_now.months)}"
-
-
-def per_seat(subscription: Subscription, prices: Prices) -> str:
-    """What one of its seats costs for a period, discount taken off."""
-    terms_now = prices.terms_of(subscription)
-    try:
-        price = terms_now.unit_price(subscription.seats)
-    except NoPrice:
-        return "No price"
-    return f"{pricing.unit_money(price, subscription.currency)} {pricing.every(terms_now.months)}"
-
-
-@dataclass(frozen=True, slots=True)
-class NextCharge:
-    """What is charged next and when, or a sentence that says why nothing is."""
-
-    amount: str = ""
-    on: date | None = None
-    sentence: str = ""
-
-
-def next_charge(about: Situation, prices: Prices) -> NextCharge:
-    """Computed as the period's end would do it, with what is planned until then."""
-    subscription, planned = about.subscription, about.scheduled
-    if subscription.period_end is None:
-        return NextCharge(sentence="With the start")
-    if subscription.trial_ends:
-        return NextCharge(sentence="None: a trial is free")
-    if subscription.status in (S.EXPIRED, S.CANCELLED, S.FAILED):
-        return NextCharge(sentence="None")
-    if subscription.status == S.SUSPENDED and not subscription.sku.bills_while_suspended:
-        return NextCharge(sentence="None while it is suspended")
-    boundary = subscription.period_end
-    due_on = local_due_day(planned, subscription)
-    if planned and due_on and due_on <= boundary and subscription.status != S.SUSPENDED:
-        if due := _due_of(planned):
-            return NextCharge(pricing.money(due.due_now, due.currency), due_on)
-    else:
-        planned = None
-    ends_on = actions.local_day(subscription.ends_at, subscription.account) if subscription.ends_at else None
-    if ends_on and ends_on <= boundary:
-        return NextCharge(sentence=f"None: it ends on {actions.date_words(ends_on)}")
-    if not subscription.auto_renew and subscription.term_end and subscription.term_end <= boundary:
-        return NextCharge(sentence="None, unless it is renewed")
-    seats = planned.after.get("Seats", subscription.seats) if planned else subscription.seats
-    standing = replace(prices.standing(subscription), seats=seats)
-    try:
-        quote = pricing.quote(standing, prices.terms_of(subscription), pricing.NextPeriod(), boundary)
-    except NoPrice as missing:
-        return NextCharge(sentence=missing.sentence)
-    return NextCharge(pricing.money(quote.due_now, quote.currency), boundary)
-
-
-def _due_of(order: Order) -> Quote | None:
-    """What a scheduled order costs on its day, if it does."""
-    quote = quote_of(order)
-    return quote if quote and quote.due_now > 0 else None
-
-
-def local_due_day(order: Order | None, subscription: Subscription) -> date | None:
-    """The day on which a scheduled order takes effect."""
-    return actions.local_day(order.due_at, subscription.account) if order and order.due_at else None
-
-
 # --- an order --------------------------------------------------------------------------------------------------------
 
 _IN_VAIN = (OrderStatus.FAILED, OrderStatus.REJECTED, OrderStatus.WITHDRAWN)
-
-
-def quote_of(order: Order) -> Quote | None:
-    """What the order costs, as it was shown; None when it costs nothing by its nature."""
-    return Pinned.from_json(order.quote).quote if order.quote else None
 
 
 def of_order(order: Order) -> Price | None:
