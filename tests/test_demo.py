@@ -1,4 +1,7 @@
-"""`manage.py demo` as its users run it: a process with its own database, emulator, worker and web server."""
+"""`manage.py demo` as its users run it: a process with its own database, emulator, worker and web server.
+
+Filling a demo takes seconds, so most tests share one: what the base holds is read once, before anything changes it.
+"""
 
 import os
 import re
@@ -8,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import ArgumentTypeError
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,9 +23,11 @@ import pytest
 from django.db import connection
 from lxml import html
 
+from portal import demo_clock
 from portal.demo_processes import ROOT
 from subscriptions.management import demo_data
 from subscriptions.management.demo_data import State, catalogue, plan
+from tests.demo_base import STATES, Ledger, states
 from tests.factories import AccountFactory
 
 pytestmark = pytest.mark.xdist_group("demo")
@@ -86,6 +92,13 @@ class Demo:
     def rows(self, query, *values):
         with psycopg.connect(host=self.postgres()[1], user="postgres", dbname="postgres") as database:
             return database.execute(query, values).fetchall()
+
+    def business_time(self):
+        return datetime.now(UTC) + demo_clock.kept(self.data)
+
+    def mails(self):
+        files = (self.data / "mail").glob("*")
+        return [mail for one in files for mail in one.read_text().split("Content-Type: multipart/alternative")[1:]]
 
     def end(self, number=signal.SIGINT):
         """Its exit code; fails when something that it started is still there."""
@@ -167,73 +180,234 @@ def start(folder):
             demo.process.wait(30)
 
 
-def test_demo_from_the_first_page_to_the_last_process(start):
-    interrupted = start().wait_for("Placing the orders")
-    time.sleep(1)
-    assert interrupted.end() == 0
-    demo = start().wait_for("Ctrl-C ends everything")
-    assert "beginning anew" in demo.said()
-    looks_like_the_field(demo)
+class Seeded:
+    """A filled data folder; `first` is what the start said that filled it, `base` what it held then."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.demo = self._start().wait_for("Placing the orders")
+        time.sleep(1)
+        assert self.demo.end() == 0
+        self.first = self.running().said()
+        self.base = Base(self.demo)
+
+    def _start(self, *more):
+        return Demo(self.folder, free_port(), free_port(following=1), *more)
+
+    def running(self):
+        """The demo, started if it is not running."""
+        if self.demo.process.poll() is not None:
+            self.demo = self._start().wait_for("Ctrl-C ends everything")
+        return self.demo
+
+    def restart(self, *more, until="Ctrl-C ends everything"):
+        if self.demo.process.poll() is None:
+            assert self.demo.end() == 0
+        self.demo = self._start(*more).wait_for(until)
+        return self.demo
+
+
+@pytest.fixture(scope="module")
+def seeded():
+    with tempfile.TemporaryDirectory(prefix="seatdesk-") as name:
+        seeded = Seeded(Path(name) / "demo")
+        yield seeded
+        if seeded.demo.process.poll() is None:
+            seeded.demo.process.send_signal(signal.SIGINT)
+            seeded.demo.process.wait(30)
+
+
+class Base:
+    """What the demo held when it was filled."""
+
+    def __init__(self, demo):
+        rows = demo.rows
+        self.states, self.ledger = states(rows), Ledger(rows)
+        self.subscriptions = Counter(status for (status,) in rows("SELECT status FROM subscriptions_subscription"))
+        self.orders = Counter(status for (status,) in rows("SELECT status FROM subscriptions_order"))
+        [(self.first, self.last)] = rows("SELECT min(placed_at), max(finished_at) FROM subscriptions_order")
+        self.jobs = rows("SELECT count(*) FROM procrastinate_jobs WHERE queue_name = 'orders'")[0][0]
+        self.roles = rows("SELECT count(DISTINCT role) FROM subscriptions_member GROUP BY account_id")
+        self.products = rows("SELECT count(DISTINCT name) FROM subscriptions_product")[0][0]
+        rules = rows("SELECT increase_policy, decrease_policy, billing_period, cancel_credit FROM subscriptions_sku")
+        self.rules = [len(set(column)) for column in zip(*rules, strict=True)]
+        self.timings = {timing for (timing,) in rows("SELECT timing FROM subscriptions_changetarget")}
+        edges = "SELECT count(*) FILTER (WHERE s.seats = k.seats_min), count(*) FILTER (WHERE s.seats = k.seats_max)"
+        edges += " FROM subscriptions_subscription s JOIN subscriptions_sku k ON k.id = s.sku_id"
+        [(self.at_minimum, self.at_maximum)] = rows(edges + " WHERE s.status = 'active'")
+
+
+def test_an_interrupted_start_begins_anew(seeded):
+    assert "beginning anew" in seeded.first
+
+
+def test_base_looks_like_the_field(seeded):
+    base = seeded.base
+    assert base.subscriptions.keys() == {"pending", "active", "suspended", "ending", "expired", "failed", "cancelled"}
+    assert base.subscriptions.total() == plan.SUBSCRIPTIONS >= 60
+    assert base.orders["completed"] > 100
+    assert base.orders["failed"] >= 8
+    assert base.orders["needs_attention"] == 1
+    assert base.orders["placed"] == 2
+    assert base.first < datetime.now(UTC) - timedelta(days=180)
+    assert base.last <= datetime.now(UTC)
+    assert base.jobs == 0
+    # Each account but the small ones has a member in every role.
+    assert sum(count == 5 for (count,) in base.roles) >= 3
+    assert base.products == len(catalogue.ROWS)
+    assert base.rules == [3, 3, 2, 2]
+    assert base.timings == {"now", "renewal", "either"}
+    assert len({row.seats for row in catalogue.ROWS}) >= 8
+    assert base.at_minimum >= 1
+    assert base.at_maximum >= 1
+    assert "The vendor's staff changed the seats of SUB-" in seeded.first
+    assert str(seeded.folder / "mail") in seeded.first
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_base_holds(seeded, state):
+    assert seeded.base.states[state] >= 1
+
+
+def test_base_is_billed_for_each_period_once(seeded):
+    assert seeded.base.ledger.check() > 200
+
+
+def test_customer_changes_seats_and_staff_see_it(seeded):
+    demo = seeded.running()
     pk = customer_increases_seats(demo)
     staff_see_it(demo, pk)
-    assert demo.end() == 0
-
-    again = start().wait_for("Ctrl-C ends everything")
+    again = seeded.restart()
     assert again.rows("SELECT count(*) FROM subscriptions_subscription") == [(plan.SUBSCRIPTIONS,)]
     assert again.rows("SELECT seats FROM subscriptions_subscription WHERE id = %s", pk) == [(37,)]
-    pids = [*again.children(), again.postgres()[0]]
-    [worker] = [pid for pid, command in again.children().items() if "procrastinate worker" in command]
+
+
+def test_nothing_outlives_a_demo(seeded):
+    demo = seeded.running()
+    pids = [*demo.children(), demo.postgres()[0]]
+    [worker] = [pid for pid, command in demo.children().items() if "procrastinate worker" in command]
     os.kill(worker, signal.SIGKILL)
-    assert again.process.wait(30) == 1
-    assert "Ended by itself: the worker" in again.said()
+    assert demo.process.wait(30) == 1
+    assert "Ended by itself: the worker" in demo.said()
     gone(pids)
 
-    killed = start().wait_for("Ctrl-C ends everything")
+    killed = seeded.running()
     children = list(killed.children())
     assert len(children) >= 4
     killed.process.kill()
     killed.process.wait()
     gone(children)
     # The database server alone outlives a killed demo, until the next one ends.
-    assert start().wait_for("Ctrl-C ends everything").end() == 0
+    assert seeded.running().end() == 0
 
 
-def looks_like_the_field(demo):
-    subscriptions = Counter(status for (status,) in demo.rows("SELECT status FROM subscriptions_subscription"))
-    assert subscriptions.keys() == {"pending", "active", "suspended", "failed", "cancelled"}
-    assert subscriptions.total() == plan.SUBSCRIPTIONS == 60
-    orders = Counter(status for (status,) in demo.rows("SELECT status FROM subscriptions_order"))
-    assert orders["completed"] > 100
-    assert orders["failed"] >= 8
-    assert orders["needs_attention"] == 1
-    assert orders["placed"] == 2
-    [(first, last)] = demo.rows("SELECT min(placed_at), max(finished_at) FROM subscriptions_order")
-    assert first < datetime.now(UTC) - timedelta(days=180)
-    assert last <= datetime.now(UTC)
-    assert demo.rows("SELECT count(*) FROM procrastinate_jobs WHERE queue_name = 'orders'") == [(0,)]
-    # Each account but the small one has a member in every role; every status of an order came about by events.
-    roles = dict(demo.rows("SELECT account_id, count(DISTINCT role) FROM subscriptions_member GROUP BY account_id"))
-    assert sum(count == 5 for count in roles.values()) >= 3
-    assert demo.rows("SELECT count(DISTINCT name) FROM subscriptions_product") == [(len(catalogue.ROWS),)]
-    assert len({row.seats for row in catalogue.ROWS}) >= 8
-    edge = "SELECT count(*) FROM subscriptions_subscription s JOIN subscriptions_sku k ON k.id = s.sku_id WHERE "
-    assert demo.rows(f"{edge} s.status = 'active' AND s.seats = k.seats_min")[0][0] >= 1
-    assert demo.rows(f"{edge} s.status = 'active' AND s.seats = k.seats_max")[0][0] >= 1
-    assert "The vendor's staff changed the seats of SUB-" in demo.said()
-    assert str(demo.data / "mail") in demo.said()
+def test_time_moves_on(seeded):
+    demo = seeded.running()
+    since = demo.business_time()
+    planned = demo.rows(
+        "SELECT o.id, o.action, s.id, (o.after->>'Seats')::int FROM subscriptions_order o JOIN"
+        " subscriptions_subscription s ON s.id = o.subscription_id WHERE o.status = 'scheduled' AND s.status IN"
+        " ('active', 'ending') AND o.action IN ('decrease', 'cancel') AND o.due_at < %s",
+        since + timedelta(days=90),
+    )
+    assert {action for _, action, _, _ in planned} == {"decrease", "cancel"}
+    over = demo.rows("SELECT id FROM subscriptions_subscription WHERE status = 'expired' OR trial_ends > now()")
+    lines, mails = Ledger(demo.rows).check(), len(demo.mails())
+    to = (since + timedelta(days=98)).replace(hour=0, minute=0, second=0, microsecond=0)
+
+    # Interrupted on the way, it goes on from where it was.
+    assert seeded.restart("--at", f"{to:%Y-%m-%d}", until="Moving business time").end() == 0
+    moved = seeded.restart("--at", f"{to:%Y-%m-%d}")
+    assert moved.business_time() >= to
+    assert f"Business time            {demo_clock.words(to)[:-9]}" in moved.said()
+    for order, action, pk, seats in planned:
+        [(status, late)] = moved.rows(
+            "SELECT status, finished_at - due_at FROM subscriptions_order WHERE id = %s", order
+        )
+        assert (status, late < timedelta(hours=1)) == ("completed", True)
+        [row] = moved.rows("SELECT status, seats FROM subscriptions_subscription WHERE id = %s", pk)
+        assert row[0] == "cancelled" if action == "cancel" else row == ("active", seats)
+    for (pk,) in over:
+        assert moved.rows("SELECT status FROM subscriptions_subscription WHERE id = %s", pk) == [("cancelled",)]
+    assert Ledger(moved.rows).check() > lines + 100
+    still_due = moved.rows(
+        "SELECT s.id FROM subscriptions_subscription s WHERE s.next_due_at <= %s AND NOT EXISTS (SELECT 1 FROM"
+        " subscriptions_order o WHERE o.subscription_id = s.id AND o.status IN ('needs_attention',"
+        " 'awaiting_approval'))", to,
+    )  # fmt: skip
+    assert still_due == []
+    # A period is billed at its own instant, and not when somebody looked.
+    [(late,)] = moved.rows(
+        "SELECT percentile_disc(0.9) WITHIN GROUP (ORDER BY c.booked_at - c.covers_from::timestamp AT TIME ZONE"
+        " a.time_zone) FROM subscriptions_charge c JOIN subscriptions_account a ON a.id = c.account_id"
+        " WHERE c.order_id IS NULL AND c.booked_at > %s", since,
+    )  # fmt: skip
+    assert late < timedelta(hours=1)
+    told = moved.rows("SELECT kind FROM subscriptions_notice WHERE sent_at > %s", since)
+    assert {("reminder",), ("ended",), ("trial",), ("done",)} <= set(told)
+    assert len(moved.mails()) - mails == len(told)
+
+    # People sign in, are quoted prices and place orders in the new time.
+    pk = customer_increases_seats(moved, seats=38)
+    [(placed_at,)] = moved.rows("SELECT max(placed_at) FROM subscriptions_order WHERE subscription_id = %s", pk)
+    assert placed_at > to
+    assert moved.end() == 0
+    reached, sent = moved.business_time(), len(moved.mails())
+
+    again = seeded.restart("--at", f"{to:%Y-%m-%d}")
+    assert "Moving business time" not in again.said()
+    assert reached < again.business_time() < reached + timedelta(minutes=5)
+    assert again.rows("SELECT count(*) FROM subscriptions_event WHERE at > %s", reached) == [(0,)]
+    assert again.rows("SELECT count(*) FROM subscriptions_charge WHERE booked_at > %s", reached) == [(0,)]
+    assert len(again.mails()) == sent
+
+    back = Demo(seeded.folder, free_port(), free_port(following=1), "--at", f"{to - timedelta(days=1):%Y-%m-%d}")
+    assert back.process.wait(20) == 1
+    assert f"business time in this demo is {demo_clock.words(to)[:-9]}" in back.said()
+    assert again.process.poll() is None
 
 
-def customer_increases_seats(demo):
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("at", "sentence"),
+    [
+        ("2027-03-02", ""),
+        ("2026-11-24T12:00", ""),
+        ("2026-11-24", ""),  # the day that it is needs no move
+        ("2026-11-24T11:59", "only goes forward"),
+        ("2026-11-23", "only goes forward"),
+        ("2028-11-24", ""),
+        ("2028-12-01", "more than two years ahead"),
+        ("2206-03-02", "more than two years ahead"),
+    ],
+)
+def test_where_time_can_be_moved(at, sentence):
+    reason = demo_clock.why_not(demo_clock.moment(at), NOON)
+    assert sentence in reason
+    assert bool(reason) == bool(sentence)
+
+
+def test_a_date_is_understood_in_utc_unless_it_says_otherwise():
+    assert demo_clock.moment("2027-03-02T09:30") == datetime(2027, 3, 2, 9, 30, tzinfo=UTC)
+    assert demo_clock.moment("2027-03-02T09:30+01:00") == datetime(2027, 3, 2, 8, 30, tzinfo=UTC)
+    with pytest.raises(ArgumentTypeError, match="Write 2027-03-02"):
+        demo_clock.moment("2 March")
+
+
+def customer_increases_seats(demo, seats=37):
     [(pk,)] = demo.rows(
         "SELECT s.id FROM subscriptions_subscription s JOIN subscriptions_account a ON a.id = s.account_id"
         " JOIN subscriptions_sku k ON k.id = s.sku_id"
-        " WHERE a.name = 'Brightwater Logistics' AND s.status = 'active' AND s.seats < 37 AND k.seats_max >= 37"
+        " WHERE a.name = 'Brightwater Logistics' AND s.status = 'active' AND s.seats < 37 AND k.seats_max >= 38"
         " AND k.seat_change = 'in_place' AND NOT EXISTS (SELECT 1 FROM subscriptions_order o WHERE o.subscription_id ="
-        " s.id AND o.status IN ('placed', 'in_progress', 'needs_attention')) ORDER BY s.id LIMIT 1"
+        " s.id AND o.status IN ('placed', 'in_progress', 'needs_attention', 'awaiting_approval', 'scheduled'))"
+        " AND s.trial_ends IS NULL ORDER BY s.id LIMIT 1"
     )
     with Browser(demo.base, "owner@brightwater.example") as owner:
         assert f"SUB-{pk:06d}" in owner.open("/subscriptions/").text or "Brightwater Logistics" in owner.text
-        owner.open(f"/subscriptions/{pk}/increase/").send(seats="37").send()
+        owner.open(f"/subscriptions/{pk}/increase/").send(seats=str(seats)).send()
         assert re.search(r"/orders/\d+/", str(owner.url))
         until = time.monotonic() + 10
         while "Completed" not in owner.text:

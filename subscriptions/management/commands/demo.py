@@ -17,15 +17,15 @@ import httpx
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django_rich.management import RichCommand
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from portal import demo_clock, demo_processes
-from subscriptions import clock
+from subscriptions import actions, clock
 from subscriptions.management import demo_data
 from subscriptions.management.demo_data import State
-from subscriptions.models import OPEN_ORDER, Order, Subscription, User
+from subscriptions.models import OPEN_ORDER, Order, OrderStatus, Subscription, User
 from subscriptions.vendors.emulator import process
 from subscriptions.vendors.emulator.process import EmulatorProcess
 
@@ -234,21 +234,57 @@ def _people() -> Iterator[str]:
 
 def _what_to_try(emulator: EmulatorProcess) -> Iterator[str]:
     """Lines that name rows as they are now: the data may have been changed since they were made."""
-    running = Subscription.objects.filter(status="active").select_related("account").order_by("pk")
+    yield "Buy as Owner, Manager or Buyer: see the price of your seats, and the activation code once it runs."
+    yield "Increase seats as Owner or Manager, see the receipt complete, and find the order and its call in BSS."
+    ours = Subscription.objects.select_related("account", "sku__product").order_by("pk")
+    running = ours.filter(status="active")
+    at_rest = running.exclude(orders__status__in=[*OPEN_ORDER, OrderStatus.SCHEDULED])
+    shrinks = at_rest.filter(trial_ends=None, seats__gt=F("sku__seats_min"))
+    if found := shrinks.filter(sku__decrease_policy="next_period", sku__billing_period="month").first():
+        yield f"Plan to shrink {_of(found)}: Decrease takes effect with the next period. Undo it before."
+    if order := _scheduled("decrease"):
+        yield f"{_of(order.subscription)} shrinks on {_due(order)}: undo that, or change the seats and choose."
+    if order := _scheduled("cancel"):
+        yield f"{_of(order.subscription)} ends on {_due(order)}: Keep subscription until then. Cancel another one."
+    for order in _orders().filter(status="awaiting_approval"):
+        yield f"{order} of {_of(order.subscription)} waits: as Approver, accept or reject it with a comment."
+    if found := running.filter(trial_ends__isnull=False).first():
+        yield f"{_of(found)} is a trial: convert it, or let it end."
+    if found := ours.filter(status="expired").first():
+        yield f"{_of(found)} was not renewed: Renew is possible in its grace time."
+    if order := _scheduled("activate"):
+        yield f"{_of(order.subscription)} is suspended until {_due(order)}."
+    yield "Read the statements as Owner or Billing: page, print, CSV. As Operator, correct a line in BSS."
     if found := running.filter(seats=F("sku__seats_min")).first():
-        yield f"{found} ({found.account}) has its product's smallest number of seats: Decrease says why not."
+        yield f"{_of(found)} has its product's smallest number of seats: Decrease says why not."
     if found := running.filter(seats=F("sku__seats_max")).first():
-        yield f"{found} ({found.account}) has the largest number: Increase says why not."
-    open_orders = Order.objects.select_related("subscription__account").order_by("pk")
-    if order := open_orders.filter(status="needs_attention").first():
+        yield f"{_of(found)} has the largest number: Increase says why not."
+    if order := _orders().filter(status="needs_attention").first():
         yield f"{order} of {order.subscription} needs attention: as Operator, look at its vendor calls, then settle it."
-    for order in open_orders.filter(status="placed", outcome_code="http-503"):
-        yield f"{order} of {order.subscription} ({order.subscription.account}) is under way: the vendor is busy for it."
+    for order in _orders().filter(status="placed", outcome_code="http-503"):
+        yield f"{order} of {_of(order.subscription)} is under way: the vendor is busy for it."
     theirs = {one.subscriber: one.seats for one in emulator.control.subscribers() if one.status == "Started"}
     for found in running.exclude(orders__status__in=OPEN_ORDER):
         if found.subscriber_id in theirs and found.seats != theirs[found.subscriber_id]:
             yield f"The vendor's staff changed the seats of {found}: as Operator, Get details shows it and settles it."
-    yield "Increase seats as Owner or Manager, see the receipt complete, and find the order and its call in BSS."
+    later = clock.now() + timedelta(days=90)
+    yield f"See what the next months bring: Ctrl-C, then the same command with --at {later:%Y-%m-%d}."
+
+
+def _orders() -> QuerySet[Order]:
+    return Order.objects.select_related("subscription__account").order_by("pk")
+
+
+def _scheduled(stem: str) -> Order | None:
+    return _orders().filter(status=OrderStatus.SCHEDULED, action=stem).order_by("due_at").first()
+
+
+def _of(subscription: Subscription) -> str:
+    return f"{subscription} ({subscription.account})"
+
+
+def _due(order: Order) -> str:
+    return actions.day(order.due_at, order.subscription) if order.due_at else ""
 
 
 @contextmanager

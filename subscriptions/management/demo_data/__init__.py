@@ -11,6 +11,7 @@ from enum import Enum
 from django.core.management import call_command
 from django.db import connection
 
+from subscriptions import clock
 from subscriptions.management.demo_data import cast, catalogue, history
 from subscriptions.management.demo_data.cast import PASSWORD
 from subscriptions.management.demo_data.history import Progress, keep_busy
@@ -63,12 +64,12 @@ def load(vendor: Control, progress: Progress) -> None:
     with connection.cursor() as cursor:
         # Hundreds of short transactions; a power cut would at worst leave data that are marked as unfinished.
         cursor.execute("SET synchronous_commit = off")
-    stage = Stage(vendor)
+    stage, now = Stage(vendor), clock.now()
     with stage.for_a_while():
-        stage.begin_at(history.earliest())
+        stage.begin_at(history.earliest(now))
         cast.create()
         catalogue.create()
-        history.play(stage, progress)
+        history.play(stage, now, progress)
     with connection.cursor() as cursor:
         cursor.execute("RESET synchronous_commit")
     _mark(State.COMPLETE)

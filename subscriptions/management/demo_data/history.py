@@ -51,9 +51,8 @@ class _Thread:
     """The one that was placed last."""
 
 
-def play(stage: Stage, progress: Progress) -> None:
+def play(stage: Stage, now: datetime, progress: Progress) -> None:
     """Everything of the plan in its order, from months ago to now; `progress` hears steps done and steps in all."""
-    now = datetime.now(UTC)
     steps = sorted(
         ((at, step, thread) for thread in map(_Thread, plan.lines()) for at, step in _dated(thread.line, now)),
         key=lambda one: one[0],
@@ -73,9 +72,9 @@ def play(stage: Stage, progress: Progress) -> None:
     progress(len(steps), len(steps))
 
 
-def earliest() -> datetime:
-    """A day before the first step, when the companies became customers."""
-    return datetime.now(UTC) - timedelta(days=4 + max(line.steps[0].days_ago for line in plan.lines()))
+def earliest(now: datetime) -> datetime:
+    """Some days before the first step, when the companies became customers."""
+    return now - timedelta(days=4 + max(line.steps[0].days_ago for line in plan.lines()))
 
 
 def keep_busy(vendor: Control) -> None:

@@ -12,7 +12,7 @@ from subscriptions.quotes import PERIOD_END, RENEWAL
 
 SEED = 2026
 ORDINARY = 32
-OPERATOR, SUPPORT, APPROVER = "Operator", "Support", "Operator"
+OPERATOR, SUPPORT, APPROVER = "Operator", "Support", "Approver"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ class Line:
 
 BRIGHTWATER, LIPA, NORTHGATE, BERGMANN, KVADRAT = ACCOUNTS
 
+# Days are chosen so that, whatever the date, what is planned now lies in one period with its end still ahead: months
+# are 28 to 31 days, and a step may move to the Friday before it.
 SPECIAL = (
     # At its minimum, and at its maximum.
     Line(BRIGHTWATER, "KSOS", (
@@ -102,7 +104,7 @@ SPECIAL = (
         Step(1.5, "cancel", Role.OWNER, reason="Branch closed", when=PERIOD_END),
     )),
     Line(LIPA, "KESC-PLUS", (
-        Step(100, "start", Role.MANAGER, 22), Step(12, "cancel", Role.MANAGER, when=PERIOD_END),
+        Step(108, "start", Role.MANAGER, 22), Step(12, "cancel", Role.MANAGER, when=PERIOD_END),
         Step(9, "undo", Role.OWNER),
     )),
     # Not renewed: in its grace; renewed in it; over.
@@ -129,18 +131,18 @@ SPECIAL = (
         Step(72, "start", OPERATOR, 60), Step(1.6, "decrease", Role.MANAGER, 45),
     )),
     Line(BRIGHTWATER, "KESC", (
-        Step(102, "start", OPERATOR, 40), Step(7, "decrease", Role.OWNER, 30), Step(4, "undo", Role.OWNER),
+        Step(104, "start", OPERATOR, 40), Step(7, "decrease", Role.OWNER, 30), Step(4, "undo", Role.OWNER),
     )),
     Line(LIPA, "KESB-SELECT", (
-        Step(70, "start", OPERATOR, 80), Step(6, "decrease", Role.MANAGER, 60),
+        Step(74, "start", OPERATOR, 80), Step(6, "decrease", Role.MANAGER, 60),
         Step(3, "decrease", Role.MANAGER, 50, planned=DISCARD),
     )),
     Line(BERGMANN, "KESC-PLUS", (
-        Step(99, "start", OPERATOR, 20), Step(6, "decrease", Role.OWNER, 15),
+        Step(104, "start", OPERATOR, 20), Step(6, "decrease", Role.OWNER, 15),
         Step(3, "increase", Role.OWNER, 24, planned=KEEP),
     ), None),
     Line(LIPA, "KESC", (
-        Step(98, "start", OPERATOR, 35), Step(9, "decrease", Role.OWNER, 28),
+        Step(106, "start", OPERATOR, 35), Step(9, "decrease", Role.OWNER, 28),
         Step(5, "suspend", OPERATOR, reason="Invoice overdue"),
     )),
     # Suspended until a date; over a renewal, and still; over a renewal, and billed for what was left of the period.
@@ -153,7 +155,7 @@ SPECIAL = (
     )),
     Line(NORTHGATE, "KS-M365", (
         Step(142, "start", OPERATOR, 80), Step(75, "suspend", OPERATOR, reason="Invoice overdue"),
-        Step(22, "activate", OPERATOR, reason="Paid"),
+        Step(34, "activate", OPERATOR, reason="Paid"),
     )),
     # Waits for approval: a cancel, and a large increase. Approved with a credit, and for its end; rejected; not wanted.
     Line(NORTHGATE, "KESB-ADVANCED", (
@@ -189,7 +191,7 @@ SPECIAL = (
     # A line of the ledger was corrected.
     Line(NORTHGATE, "KESC-PRO", (
         Step(118, "start", OPERATOR, 20),
-        Step(10, "correct", OPERATOR, amount="-4.60", reason="Agreed by phone: one seat was never used"),
+        Step(10, "correct", OPERATOR, amount="-3.96", reason="Agreed by phone: one seat was never used"),
     )),
 )  # fmt: skip
 SUBSCRIPTIONS = len(SPECIAL) + ORDINARY
