@@ -1,11 +1,15 @@
 """The list of subscriptions: search, status links, order, pages, empty states, number of queries."""
 
 import re
+from datetime import UTC, date, datetime, timedelta
+from html import unescape
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from subscriptions import clock
+from subscriptions.models import PriceBand
 from tests import factories
 
 PATH = "/subscriptions/"
@@ -114,6 +118,7 @@ def test_the_list_runs_the_same_few_queries_for_2_rows_and_for_200(signed_in, ca
         for _ in range(size):
             one = factories.SubscriptionFactory(account=cast.acme, sku=sku)
             factories.OrderFactory(subscription=one, status="placed")
+            factories.OrderFactory(subscription=one, status="scheduled")
         with CaptureQueriesContext(connection) as ran:
             assert client.get(PATH).status_code == 200
         counts.append(len(ran))
@@ -128,3 +133,78 @@ def test_the_way_to_buy_is_for_those_who_may(signed_in, cast, subscription):
 
 def test_an_empty_list_leads_to_the_catalogue(see):
     assert re.search(r'href="/catalogue/">See what is sold</a>', see())
+
+
+def cells(page: str, number: str) -> dict[str, str]:
+    """The row of a subscription: what stands in its columns."""
+    [row] = [
+        one for one in re.findall(r'<tr role="row">.*?</tr>', page, re.DOTALL) if f"<small>{number}</small>" in one
+    ]
+    found = re.findall(r'data-label="([^"]*)">(.*?)</td>', row, re.DOTALL)
+    return {name: " ".join(unescape(re.sub(r"<[^>]*>", " ", words)).split()) for name, words in found}
+
+
+BEGAN = datetime(2026, 3, 31, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("fields", "renewal", "price"),
+    [
+        ({}, "31 Mar 2027", "EUR 87.50 a month"),
+        ({"auto_renew": False}, "Not renewed, ends on 31 Mar 2027", "EUR 87.50 a month"),
+        ({"status": "suspended"}, "31 Mar 2027", "EUR 87.50 a month"),
+        (
+            {"status": "ending", "ends_at": datetime(2026, 4, 30, tzinfo=UTC)},
+            "Ends on 30 Apr 2026",
+            "EUR 87.50 a month",
+        ),
+        (
+            {"status": "expired", "ends_at": datetime(2027, 3, 31, tzinfo=UTC), "grace_ends": date(2027, 4, 14)},
+            "Can be renewed until 14 Apr 2027",
+            "EUR 87.50 a month",
+        ),
+        ({"trial_ends": date(2026, 4, 30)}, "Trial until 30 Apr 2026", "Free trial"),
+        ({"status": "pending"}, "Not started yet", "EUR 87.50 a month"),
+        ({"status": "cancelled"}, "None", None),
+        ({"status": "failed"}, "None", None),
+    ],
+)
+def test_each_row_says_what_becomes_of_the_term_and_what_a_period_costs(see, cast, fields, renewal, price):
+    one = factories.SubscriptionFactory(account=cast.acme, created_at=BEGAN, **fields)
+    row = cells(see(), one.number)
+    assert row["Next renewal"] == renewal
+    assert row.get("Price") == price
+    assert row["Seats"] == "25"
+
+
+def test_the_planned_number_stands_below_the_seats(see, cast, subscription):
+    factories.OrderFactory(
+        subscription=subscription, action="decrease", status="scheduled", before={"Seats": 25}, after={"Seats": 20},
+        due_at=datetime(2027, 2, 28, 23, 30, tzinfo=UTC),
+    )  # fmt: skip
+    assert cells(see(), subscription.number)["Seats"] == "25 20 from 28 Feb 2027"
+    cast.acme.time_zone = "Europe/Ljubljana"
+    cast.acme.save()
+    assert cells(see(), subscription.number)["Seats"] == "25 20 from 1 Mar 2027"
+
+
+def test_prices_are_those_of_the_account(see, cast):
+    cast.acme.currency, cast.acme.discount = "JPY", 10
+    cast.acme.save()
+    sku = factories.SKUFactory()
+    PriceBand.objects.create(sku=sku, currency="JPY", seats_from=1, price=500)
+    PriceBand.objects.create(sku=sku, currency="JPY", seats_from=20, price=400)
+    one = factories.SubscriptionFactory(account=cast.acme, sku=sku)
+    assert cells(see(), one.number)["Price"] == "JPY 9,000 a month"
+
+
+def test_what_has_no_price_says_so(see, cast):
+    one = factories.SubscriptionFactory(account=cast.acme, sku=factories.SKUFactory(prices={}))
+    assert cells(see(), one.number)["Price"] == "No price"
+
+
+def test_an_expired_one_needs_attention(see, cast, stock):
+    expired = factories.SubscriptionFactory(
+        account=cast.acme, sku=stock.active.sku, status="expired", grace_ends=clock.now().date() + timedelta(days=9)
+    )
+    assert numbers(see())[0] == expired.number

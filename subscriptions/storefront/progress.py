@@ -13,7 +13,7 @@ from subscriptions.vendors.port import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of an order: `state` is done, now, todo, warn or failed."""
+    """A step of an order: `state` is done, now, waits, todo, warn or failed."""
 
     state: str
     name: str
@@ -139,12 +139,12 @@ def _steps_before(order: Order, done: dict[str, Event]) -> list[Step]:
     if approved := done.get("approved"):
         steps.append(Step("done", "Approved by your distributor", approved.at))
     if order.status == OrderStatus.AWAITING_APPROVAL:
-        steps.append(Step("now", "Waiting for your distributor's approval"))
+        steps.append(Step("waits", "Waiting for your distributor's approval"))
     if order.due_at is None or order.status in (OrderStatus.WITHDRAWN, OrderStatus.REJECTED):
         return steps
     day = actions.day(order.due_at, order.subscription)
     if order.status == OrderStatus.SCHEDULED:
-        return [*steps, Step("now", f"Planned for {day}")]
+        return [*steps, Step("waits", f"Planned for {day}")]
     if order.status == OrderStatus.AWAITING_APPROVAL:
         return [*steps, Step("todo", f"Takes effect on {day}")]
     return [*steps, Step("done", "Its day came", order.due_at)]

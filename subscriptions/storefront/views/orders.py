@@ -126,6 +126,5 @@ def undo(request: SignedIn, pk: int) -> HttpResponse:
         "plan": words.plan(found, subscription),
         "what": words.what(found),
         "button": undo_words(found),
-        "price": costs.of_order(found),
     }
     return render(request, "storefront/undo.html", context)

@@ -137,7 +137,7 @@ def page_of(rows: QuerySet[Subscription], after: str) -> tuple[list[Subscription
     waiting = Exists(Order.objects.filter(subscription=OuterRef("pk"), status=OrderStatus.NEEDS_ATTENTION))
     ranked = rows.annotate(
         rank=Case(
-            When(Q(status__in=[S.FAILED, S.SUSPENDED]) | Q(waiting), then=Value(0)),
+            When(Q(status__in=[S.FAILED, S.SUSPENDED, S.EXPIRED]) | Q(waiting), then=Value(0)),
             When(status=S.CANCELLED, then=Value(2)),
             default=Value(1),
         )
