@@ -112,6 +112,7 @@ def test_the_discount_and_the_currency_of_the_company(see, cast, currency, price
         page = text(see(path, seats="25"))
         assert f"{amount} a month 25 seats, {each} each" in page
     assert "Your discount of 12.5 % is taken off." in page
+    assert "with your discount of 12.5 % taken off" in text(see())
     assert re.search(rf"5 to 500 {currency} [\d.,]+ {each}", page)
 
 

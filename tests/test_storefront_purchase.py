@@ -210,12 +210,15 @@ def test_who_may_not_buy_is_told_whom_to_ask(signed_in, cast, role):
     assert not Order.objects.exists()
 
 
-def test_approval_is_said_before_the_button_and_nothing_is_charged_until_then(door, check, cast, drain):
+def test_approval_is_said_before_the_button_and_nothing_is_charged_until_then(door, check, cast, drain, signed_in):
     sku = SKUFactory(prices={5: "2.00"})
     sku.approval_limits.create(orders_from="100")
     assert "must approve" not in check(sku, 49)
     page = check(sku, 50)
     assert "Your distributor must approve this order" in text(page)
+    assert "an Owner or Manager can withdraw the order" in text(page)
+    owner = signed_in(cast.owner).get(url(sku), {"seats": 50}).content.decode()
+    assert "you can withdraw the order" in text(owner)
     receipt = door.post(url(sku), form(page))["Location"]
     drain()
     [order] = Order.objects.all()

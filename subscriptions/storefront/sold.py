@@ -103,8 +103,7 @@ class Sold:
 
     @property
     def discount(self) -> str:
-        """What is off every price, such as "12.5 %"; empty when nothing is."""
-        return f"{self.terms.discount.normalize():f} %" if self.terms.discount else ""
+        return discount_words(self.terms.discount)
 
     @property
     def agreed(self) -> list[tuple[str, str]]:
@@ -139,6 +138,11 @@ def sold_to(account: Account, skus: Iterable[SKU], asked: int | None = None, *, 
     by_sku = quotes.approval_limits(sku.pk for sku in found) if limits else {}
     currency = account.currency
     return [Sold(sku, prices.terms(sku, currency, account), asked, by_sku.get((sku.pk, currency))) for sku in found]
+
+
+def discount_words(discount: Decimal) -> str:
+    """What is off every price, such as "12.5 %"; empty when nothing is."""
+    return f"{discount.normalize():f} %" if discount else ""
 
 
 def _each(terms: Terms, seats: int) -> str:

@@ -15,7 +15,7 @@ from subscriptions import actions, lifecycle
 from subscriptions.models import SKU, Account, Member, PriceBand, Product, Subscription
 from subscriptions.storefront.access import SignedIn, memberships_of
 from subscriptions.storefront.purchase import TRIAL, AskForm, member_for
-from subscriptions.storefront.sold import Sold, sold_to
+from subscriptions.storefront.sold import Sold, discount_words, sold_to
 
 PAGE = 25
 
@@ -40,6 +40,7 @@ def catalogue(request: SignedIn) -> HttpResponse:
         asked = _asked(form)
         context |= {
             "rows": _rows(products, member.account, asked),
+            "discount": discount_words(member.account.discount),
             "said": f"Prices for {actions.seats_words(asked)}" if asked else "Prices for the smallest numbers of seats",
             "next_key": next_key,
             # A few products are found faster by looking.
