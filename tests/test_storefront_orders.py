@@ -1,13 +1,18 @@
 """Orders in the Storefront: the list, the receipt, and its progress."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from html import unescape
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from subscriptions import clock
+from subscriptions import actions, clock, lifecycle, quotes
+from subscriptions.actions import STOREFRONT
+from subscriptions.lifecycle import Wish
+from subscriptions.models import ApprovalLimit, Charge, Order
 from tests import factories
 
 
@@ -291,11 +296,7 @@ def test_the_fragment_without_htmx_is_the_page(door, subscription):
 
 
 def test_an_order_that_the_worker_has_done_shows_its_steps(door, signed_in, cast, subscription, drain):
-    from subscriptions import actions, lifecycle
-
-    order = lifecycle.place(
-        lifecycle.Wish(subscription.pk, "increase", {"Seats": 30}), actor=cast.owner, audience=actions.STOREFRONT
-    )
+    order = lifecycle.place(Wish(subscription.pk, "increase", {"Seats": 30}), actor=cast.owner, audience=STOREFRONT)
     assert "Waiting to be sent to the licence service" in see(door, order)
     drain()
     page = see(door, order)
@@ -320,3 +321,211 @@ def test_every_kind_of_order_has_words(door, subscription, action, audience, bef
     )
     assert f"<h1>{words}</h1>" in see(door, order)
     assert door.get(f"/subscriptions/{subscription.pk}/").status_code == 200
+
+
+# --- what waits, and undo --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def member(signed_in, cast):
+    return signed_in(cast.manager)
+
+
+@pytest.fixture
+def planned(cast, at_vendor, empty_queue):
+    """A decrease from 25 to 20 seats for the next period, placed by the Owner."""
+    sku = factories.SKUFactory(decrease_policy="next_period")
+    found = at_vendor(factories.SubscriptionFactory(account=cast.acme, sku=sku))
+    return lifecycle.place(Wish(found.pk, "decrease", {"Seats": 20}), actor=cast.owner, audience=STOREFRONT)
+
+
+def words(answer) -> str:
+    """What stands on the page, without its tags."""
+    main = re.search(r'<main id="main".*</main>', answer.content.decode(), re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]*>", " ", main[0])).split())
+
+
+def just_before(order, settings, seconds: int) -> None:
+    settings.CLOCK_OFFSET = order.due_at - datetime.now(UTC) - timedelta(seconds=seconds)
+
+
+def test_a_planned_change_says_its_day_and_is_undone_without_a_trace_in_the_ledger(member, cast, planned, drain):
+    day = actions.day(planned.due_at, planned.subscription)
+    page = words(member.get(f"/orders/{planned.pk}/"))
+    assert f"Planned for {day}" in page
+    assert "Undo the decrease to 20 seats" in page
+    undo = f"/orders/{planned.pk}/undo/"
+    confirm = words(member.get(undo))
+    assert f"Planned for {day}" in confirm
+    assert "Everything stays as it is now: 25 seats at the same price" in confirm
+    assert Order.objects.get().status == "scheduled"
+    assert member.post(undo)["Location"] == f"/orders/{planned.pk}/"
+    assert member.post(undo)["Location"] == f"/orders/{planned.pk}/"
+    drain()
+    assert Order.objects.get().status == "withdrawn"
+    assert not Charge.objects.exists()
+    receipt = words(member.get(f"/orders/{planned.pk}/"))
+    assert "Withdrawn" in receipt
+    assert "By Marko Novak." in receipt
+    assert "Nothing was charged EUR 0.00" in receipt
+    assert "Undo the decrease" not in receipt
+    page = words(member.get(f"/subscriptions/{planned.subscription_id}/"))
+    assert "is planned" not in page
+    assert "Order withdrawn Undone. Marko Novak" in page
+
+
+@pytest.mark.parametrize(("seconds", "status", "code"), [(1, "withdrawn", 302), (0, "scheduled", 409)])
+def test_it_can_be_undone_until_the_second_before_its_date(member, planned, settings, seconds, status, code):
+    just_before(planned, settings, seconds)
+    answer = member.post(f"/orders/{planned.pk}/undo/")
+    assert answer.status_code == code
+    assert Order.objects.get().status == status
+    if code == 409:
+        assert f"The date of {planned.number} has come; it is being applied." in words(answer)
+        assert member.get(f"/orders/{planned.pk}/undo/").status_code == 200
+        assert "Undo the decrease" not in words(member.get(f"/orders/{planned.pk}/"))
+
+
+def test_after_its_date_the_page_tells_what_became_of_it(member, planned, settings, emulator, drain):
+    just_before(planned, settings, -60)
+    emulator.control.set_offset(settings.CLOCK_OFFSET)
+    lifecycle.catch_up(clock.now())
+    drain()
+    page = words(member.get(f"/orders/{planned.pk}/"))
+    assert "Its day came" in page
+    assert "Confirmed by the licence service" in page
+    assert "The subscription has 20 seats now." in page
+    answer = member.post(f"/orders/{planned.pk}/undo/")
+    assert answer.status_code == 409
+    assert "can no longer be undone" in words(answer)
+    assert "Undo: no longer possible" in words(answer)
+
+
+def test_who_may_not_change_seats_cannot_undo(signed_in, cast, planned):
+    for person in (cast.buyer, cast.billing, cast.viewer):
+        client = signed_in(person)
+        assert "Undo the decrease" not in words(client.get(f"/orders/{planned.pk}/"))
+        assert client.get(f"/orders/{planned.pk}/undo/").status_code == 403
+        assert client.post(f"/orders/{planned.pk}/undo/").status_code == 403
+    assert signed_in(cast.stranger).post(f"/orders/{planned.pk}/undo/").status_code == 404
+    assert Order.objects.get().status == "scheduled"
+
+
+def test_what_staff_have_planned_is_theirs_to_undo(member, subscription):
+    order = factories.OrderFactory(
+        subscription=subscription, action="activate", status="scheduled", audience="bss", before={}, after={}
+    )
+    assert "Undo" not in words(member.get(f"/orders/{order.pk}/"))
+    answer = member.post(f"/orders/{order.pk}/undo/")
+    assert answer.status_code == 409
+    assert "Your distributor planned this. Ask them to undo it." in words(answer)
+
+
+def test_what_staff_withdrew_does_not_give_their_words_away(member, cast, planned):
+    lifecycle.undo(planned.pk, actor=None, audience="command", reason="Words for staff")
+    for path in (f"/orders/{planned.pk}/", f"/subscriptions/{planned.subscription_id}/"):
+        page = words(member.get(path))
+        assert "Words for staff" not in page
+        assert "Your distributor" in page
+
+
+# --- approval --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(cast, at_vendor, empty_queue):
+    """An increase that staff must approve."""
+    sku = factories.SKUFactory(increase_policy="full_period")
+    ApprovalLimit.objects.create(sku=sku, currency="EUR", orders_from=1)
+    found = at_vendor(factories.SubscriptionFactory(account=cast.acme, sku=sku))
+    return lifecycle.place(Wish(found.pk, "increase", {"Seats": 30}), actor=cast.owner, audience=STOREFRONT)
+
+
+def test_an_order_that_waits_for_approval_can_be_withdrawn(member, large):
+    page = words(member.get(f"/orders/{large.pk}/"))
+    assert "Waiting for your distributor's approval" in page
+    assert "Will be charged when it is approved and the licence service confirms EUR 17.50" in page
+    assert f"Withdraw {large.number}" in page
+    assert "Waits for your distributor's approval" in words(member.get(f"/orders/{large.pk}/undo/"))
+    member.post(f"/orders/{large.pk}/undo/")
+    assert Order.objects.get().status == "withdrawn"
+    assert "a change waits for approval" not in words(member.get("/subscriptions/"))
+
+
+def test_a_rejected_order_tells_why_and_charges_nothing(member, cast, large, drain):
+    assert "a change waits for approval" in words(member.get("/subscriptions/"))
+    lifecycle.reject(large.pk, actor=None, audience="command", reason="Please order through the frame contract.")
+    drain()
+    page = words(member.get(f"/orders/{large.pk}/"))
+    assert "Rejected by your distributor" in page
+    assert "Please order through the frame contract." in page
+    assert "Nothing was charged EUR 0.00 EUR 17.50 were quoted." in page
+    assert not Charge.objects.exists()
+    panel = words(member.get(f"/subscriptions/{large.subscription_id}/"))
+    assert "Your distributor did not approve the last change" in panel
+    assert "Please order through the frame contract." in panel
+
+
+# --- money -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "receipt", "amount"),
+    [
+        ("placed", "Will be charged when the licence service confirms EUR 17.50", "EUR 17.50 not charged yet"),
+        ("in_progress", "Will be charged when the licence service confirms EUR 17.50", "EUR 17.50 not charged yet"),
+        ("needs_attention", "Will be charged only if the licence service confirms EUR 17.50", "EUR 17.50 not charged"),
+        ("completed", "Charged EUR 17.50", "EUR 17.50"),
+        ("failed", "Nothing was charged EUR 0.00 EUR 17.50 were quoted.", "EUR 0.00 not charged"),
+        ("withdrawn", "Nothing was charged EUR 0.00 EUR 17.50 were quoted.", "EUR 0.00 not charged"),
+        ("rejected", "Nothing was charged EUR 0.00 EUR 17.50 were quoted.", "EUR 0.00 not charged"),
+    ],
+)
+def test_money_is_said_to_have_moved_only_when_it_has(door, subscription, status, receipt, amount):
+    order = factories.OrderFactory(subscription=subscription, status=status, quote=quoted(subscription))
+    page = words(door.get(f"/orders/{order.pk}/"))
+    assert receipt in page
+    assert ("5 seats" in page) == (status not in ("failed", "withdrawn", "rejected"))
+    row = words(door.get("/orders/"))
+    assert amount in row
+    assert ("not charged" in row) == (status != "completed")
+
+
+def quoted(subscription) -> dict:
+    """What 5 more seats cost for a whole period."""
+    about = actions.situation(subscription, actor=None, audience="command")
+    at = clock.now()
+    day = subscription.period_start
+    pinned = quotes.price(
+        actions.INCREASE, about.subscription, {"Seats": 30}, on=day, planned=False, at=at,
+        prices=quotes.load([subscription]),
+    )  # fmt: skip
+    return pinned.to_json()
+
+
+def test_an_order_that_costs_nothing_by_its_nature_has_no_price(door, subscription):
+    order = factories.OrderFactory(
+        subscription=subscription, action="suspend", audience="bss", before={"Status": "active"},
+        after={"Status": "suspended"},
+    )  # fmt: skip
+    assert "EUR" not in words(door.get(f"/orders/{order.pk}/"))
+    assert "EUR" not in words(door.get("/orders/"))
+
+
+def test_a_correction_of_the_ledger_shows_its_amount(door, cast, subscription):
+    line = factories.ChargeFactory(subscription=subscription, account=cast.acme)
+    lifecycle.correct(line.pk, Decimal("-2.50"), "Goodwill", actor=None, audience="command")
+    [order] = Order.objects.all()
+    page = words(door.get(f"/orders/{order.pk}/"))
+    assert "Correct a charge" in page
+    assert "\N{MINUS SIGN}EUR 2.50" in page
+    assert "Goodwill" not in page
+    assert "\N{MINUS SIGN}EUR 2.50" in words(door.get("/orders/"))
+
+
+def test_the_fragment_brings_the_money_along_with_the_steps(member, cast, subscription, drain):
+    order = lifecycle.place(Wish(subscription.pk, "increase", {"Seats": 30}), actor=cast.owner, audience=STOREFRONT)
+    drain()
+    fragment = member.get(f"/orders/{order.pk}/progress/", headers={"HX-Request": "true"}).content.decode()
+    assert "Charged" in fragment
+    assert "EUR 17.50" in fragment
