@@ -33,6 +33,8 @@ def operator(cast, signed_in):
         f"{BSS}/order/?%00=1",
         "/subscriptions/?q=%00",
         "/orders/?subscription=%00",
+        "/catalogue/?q=%00",
+        "/catalogue/?after=%00",
     ],
 )
 def test_a_nul_in_an_address_is_a_bad_request(address, operator):

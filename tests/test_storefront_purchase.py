@@ -16,6 +16,7 @@ from subscriptions.models import SKU, Account, Charge, Order, PriceBand, Product
 from tests.factories import (
     AccountFactory,
     MemberFactory,
+    OrderFactory,
     PriceBandFactory,
     SKUFactory,
     SubscriptionFactory,
@@ -384,11 +385,13 @@ def of_the_other(sent, sku):
 
 
 @pytest.mark.parametrize("hostile", [forged, for_fewer_seats, without_quote, without_key, of_the_other])
-def test_nothing_is_ordered_that_was_not_shown(door, check, hostile):
+def test_nothing_is_ordered_that_was_not_shown(door, check, cast, hostile):
     sku = SKUFactory(prices={5: "2.10"})
+    # An order without a key, which no page without one leads to.
+    OrderFactory(actor=cast.buyer, subscription__account=cast.acme)
     answer = door.post(url(sku), hostile(form(check(sku)), sku))
     assert answer.status_code == 409
-    assert not Order.objects.exists()
+    assert Order.objects.count() == 1
     # The page shows what it would cost, and its button works.
     assert door.post(url(sku), form(answer.content.decode())).status_code == 302
 
@@ -631,3 +634,13 @@ def test_get_changes_nothing(door, check):
     sent = form(check(sku))
     assert door.get(url(sku), sent).status_code == 200
     assert not Subscription.objects.exists()
+
+
+@pytest.mark.parametrize("number", ["9" * 30, "9" * 5000, "0"])
+def test_a_number_that_names_nothing(door, number):
+    for address in (
+        f"/catalogue/{number}/",
+        f"/catalogue/sku/{number}/start/",
+        f"/catalogue/sku/{number}/start/check/",
+    ):
+        assert door.get(address).status_code == 404

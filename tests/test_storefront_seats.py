@@ -659,3 +659,10 @@ def test_seats_of_a_trial_do_not_change(door, cast):
         assert "This is a trial until" in text(door.get(url(trial, stem, "")))
         assert door.post(url(trial, stem), {"seats": "30"}).status_code == 409
     assert not Order.objects.exists()
+
+
+def test_a_page_without_its_key_leads_to_no_order_of_another_page(door, cast, subscription):
+    # Orders of commands and of old have no key either.
+    factories.OrderFactory(actor=cast.manager, subscription__account=cast.acme)
+    answer = door.post(url(subscription, "increase"), {"seats": "30", "version": "1", "quote": "x"})
+    assert answer.status_code == 409

@@ -156,7 +156,8 @@ def check(request: SignedIn, pk: int) -> HttpResponse:
         confirm = (TrialForm if wish.trial else PaidForm)(request.POST)
         confirm.is_valid()
         sent = confirm.cleaned_data
-        if known := Order.objects.filter(actor=request.user, idempotency_key=sent.get("key")).first():
+        key = sent.get("key")
+        if key and (known := Order.objects.filter(actor=request.user, idempotency_key=key).first()):
             return redirect("storefront:order", known.pk)
     proposal = _propose(request, wish, shown=sent.get("quote"))
     if isinstance(proposal, HttpResponse):

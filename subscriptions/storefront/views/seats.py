@@ -119,7 +119,8 @@ def check(request: SignedIn, pk: int, stem: str) -> HttpResponse:
     confirm = QuotedForm(request.POST)
     complete = confirm.is_valid()
     sent: dict[str, Any] = confirm.cleaned_data
-    if known := Order.objects.filter(actor=request.user, idempotency_key=sent.get("key")).first():
+    key = sent.get("key")
+    if key and (known := Order.objects.filter(actor=request.user, idempotency_key=key).first()):
         return redirect("storefront:order", known.pk)
     asked = _ask(request, pk, action, request.POST, shown=sent.get("quote"), version=sent.get("version"))
     if isinstance(asked, HttpResponse):
