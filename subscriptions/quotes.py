@@ -199,6 +199,9 @@ def price(
     mine = prices.terms_of(subscription)
     change = _change(action, subscription, after, planned, prices, target)
     standing = None if action is actions.START else prices.standing(subscription)
+    if standing and action is actions.ACTIVATE:
+        # Planned with the suspension it is priced before that has come.
+        standing = replace(standing, suspended=True)
     try:
         quote = pricing.quote(standing, mine, change, on)
     except NoPrice as missing:
@@ -287,7 +290,7 @@ def next_charge(about: Situation, prices: Prices) -> NextCharge:
         return NextCharge(sentence="None: a trial is free")
     if subscription.status in (S.EXPIRED, S.CANCELLED, S.FAILED):
         return NextCharge(sentence="None")
-    due_on = planned and planned.due_at and actions.local_day(planned.due_at, subscription.account)
+    due_on = actions.local_day(planned.due_at, subscription.account) if planned and planned.due_at else None
     if subscription.status == S.SUSPENDED and not subscription.sku.bills_while_suspended:
         if planned and planned.action == actions.ACTIVATE.stem and (due := _due_of(planned)):
             return NextCharge(pricing.money(due.due_now, due.currency), due_on)

@@ -23,6 +23,7 @@ from subscriptions.lifecycle.placing import (
     planned_words,
     price_start,
     start,
+    why_not_change,
     why_not_start,
     why_not_take,
     why_not_target,
@@ -39,6 +40,6 @@ __all__ = [
     "claim", "correct", "due_for_ping", "due_ids", "figures", "finish", "forecast", "give_up", "had_trial",
     "held_up", "is_at_renewal", "keep_company_details", "mail_code", "new_subscription", "note_details",
     "open_vendor", "passes", "pause_vendor", "place", "place_many", "planned_choices", "planned_words",
-    "price_start", "propose", "reject", "retry", "reveal_code", "start", "sweep", "undo", "why_not_start",
-    "why_not_take", "why_not_target", "why_not_undo",
+    "price_start", "propose", "reject", "retry", "reveal_code", "start", "sweep", "undo", "why_not_change",
+    "why_not_start", "why_not_take", "why_not_target", "why_not_undo",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from django.db.models import Max
 
 from subscriptions import actions, clock
 from subscriptions.lifecycle import charges, rows
-from subscriptions.lifecycle.orders import withdraw_what_is_left
+from subscriptions.lifecycle.orders import withdraw_activations, withdraw_what_is_left
 from subscriptions.models import SKU, Charge, Event, Order, OrderStatus, Purpose, Subscription, VendorCall
 from subscriptions.vendors.port import Answer, Secret
 
@@ -173,6 +173,7 @@ def apply_many(results: Sequence[Result]) -> list[bool]:
                 changed[subscription.pk] = subscription
         rows.update(calls.values(), rows.CALL_FIELDS)
         events.extend(withdraw_what_is_left(changed.values(), at))
+        events.extend(withdraw_activations(((one, subscriptions[one.subscription_id]) for one in moved), at))
         rows.write_subscriptions(changed.values())
         rows.forget_readings(changed.values())
         rows.update(moved, rows.ORDER_FIELDS)

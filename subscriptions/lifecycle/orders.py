@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from subscriptions import actions
@@ -25,7 +25,8 @@ class Wish:
     `after` holds the characteristics asked for, such as {"Seats": 30}; for status actions it is filled in here.
     `when` is a chosen day or one of the words of `quotes`; `planned` says what becomes of an order that is scheduled
     already: KEEP or DISCARD. `quote` is the one that was shown, and is what will be charged. `version` is the one that
-    the person saw; `idempotency_key` makes a second sending lead to the same order.
+    the person saw; `idempotency_key` makes a second sending lead to the same order. `then_activate_on` plans the
+    activation together with a suspension; `quote` is then that of the activation.
     """
 
     subscription_id: int
@@ -38,6 +39,7 @@ class Wish:
     when: When = None
     planned: str = ""
     quote: Pinned | None = None
+    then_activate_on: date | None = None
 
 
 Told = tuple[list[Event], list[tuple[Event, list[Charge]]]]
@@ -46,12 +48,13 @@ Told = tuple[list[Event], list[tuple[Event, list[Charge]]]]
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A new order, still in memory, with the scheduled one that it takes the place of."""
+    """A new order, still in memory, with the scheduled one that it takes the place of, and one planned after it."""
 
     order: Order
     subscription: Subscription
     action: Action
     withdrawn: Order | None = None
+    then: Order | None = None
 
 
 _TARGET_STATUS = {
@@ -130,6 +133,8 @@ def write(placed: list[Placed], at: datetime) -> None:
         if order.status == S.SCHEDULED and one.action is actions.CANCEL:
             end_later(order, subscription)
         events.append(rows.order_event(order, subscription, PLACED.get(order.status, "placed"), at))
+        if one.then:
+            events.append(rows.order_event(one.then, subscription, "scheduled", at))
         if order.status != S.PLACED:
             continue
         if one.action.asks(order):
@@ -141,7 +146,7 @@ def write(placed: list[Placed], at: datetime) -> None:
         lines.append((done, found))
         settled.append(subscription)
     events.extend(withdraw_what_is_left(settled, at))
-    Order.objects.bulk_create(one.order for one in placed)
+    Order.objects.bulk_create([one.order for one in placed] + [one.then for one in placed if one.then])
     rows.write_subscriptions(one.subscription for one in placed)
     rows.forget_readings(settled)
     rows.write_events(events)
@@ -202,11 +207,21 @@ def withdraw(
 def withdraw_what_is_left(changed: Iterable[Subscription], at: datetime) -> list[Event]:
     """Withdraw what is planned for those that are cancelled now; 1 query more, and none where nothing is over."""
     over = {one.pk: one for one in changed if one.status == SubscriptionStatus.CANCELLED}
-    if not over:
+    return withdraw(_planned_for(over), at, why="The subscription is over.")
+
+
+def withdraw_activations(moved: Iterable[tuple[Order, Subscription]], at: datetime) -> list[Event]:
+    """Withdraw the activations that were planned with suspensions that failed; no query where none has."""
+    running = {one.pk: one for order, one in moved if (order.action, order.status) == (actions.SUSPEND.stem, S.FAILED)}
+    left = [(order, one) for order, one in _planned_for(running) if order.action == actions.ACTIVATE.stem]
+    return withdraw(left, at, why="The subscription was not suspended.")
+
+
+def _planned_for(subscriptions: dict[int, Subscription]) -> list[tuple[Order, Subscription]]:
+    if not subscriptions:
         return []
-    planned = Order.objects.select_for_update(no_key=True).filter(subscription__in=over, status=S.SCHEDULED)
-    left = [(order, over[order.subscription_id]) for order in planned.order_by("pk")]
-    return withdraw(left, at, why="The subscription is over.")
+    planned = Order.objects.select_for_update(no_key=True).filter(subscription__in=subscriptions, status=S.SCHEDULED)
+    return [(order, subscriptions[order.subscription_id]) for order in planned.order_by("pk")]
 
 
 def _go_on(subscription: Subscription) -> None:

@@ -18,6 +18,7 @@ from subscriptions.models import (
     SKU,
     Account,
     ApprovalLimit,
+    ChangeTarget,
     Charge,
     Order,
     OrderStatus,
@@ -93,7 +94,7 @@ class _Books:
 
     @classmethod
     def of(cls, wishes: Iterable[Wish], subscriptions: Iterable[Subscription]) -> "_Books":
-        if not any(actions.ACTIONS[wish.stem].costs for wish in wishes):
+        if not any(actions.ACTIONS[wish.stem].costs or wish.then_activate_on for wish in wishes):
             return cls()
         found = list(subscriptions)
         codes = {wish.after["SKU"] for wish in wishes if wish.stem == actions.CHANGE_SKU.stem}
@@ -120,8 +121,8 @@ def _decide(wish: Wish, about: Situation, books: _Books, at: datetime) -> Placed
     # As of the instant at which the quote was made, so that midnight alone does not make it another one.
     seen_at = wish.quote.at if wish.quote and abs(at - wish.quote.at) <= quotes.HONOURED else at
     on, planned = quotes.takes_effect(action, subscription, wish.when, seen_at, about.audience)
-    if planned and action is actions.CANCEL and subscription.ends_at:
-        raise NotAllowed("ending", f"It ends already, on {actions.day(subscription.ends_at, subscription)}.")
+    if planned and (refusal := why_not_plan(action, about, on)):
+        raise refusal
     if action is actions.CHANGE_SKU and target is not None:
         characteristics = {"Product": target.vendor_product_id, "Seats": subscription.seats}
         wish = replace(wish, after=characteristics | wish.after)
@@ -130,9 +131,11 @@ def _decide(wish: Wish, about: Situation, books: _Books, at: datetime) -> Placed
     pinned = quotes.price(
         action, subscription, wish.after, on=on, planned=planned, at=seen_at, prices=books.prices, target=target
     )
-    if wish.quote is not None and not quotes.still_holds(wish.quote, pinned, at):
+    then = _activation_after(wish, about, books, at, seen_at) if wish.then_activate_on else None
+    shown = Pinned.from_json(then.quote) if then and then.quote else pinned
+    if wish.quote is not None and not quotes.still_holds(wish.quote, shown, at):
         raise NotAllowed("stale_quote", STALE_QUOTE)
-    withdrawn = _take_place_of(about.scheduled, action, wish, about, planned=planned)
+    withdrawn = _take_place_of(about.scheduled, action, wish, about, planned=planned or then is not None)
     waits = about.audience in (STOREFRONT, BSS) and quotes.needs_approval(
         action, subscription, pinned, books.prices, books.limits
     )
@@ -141,7 +144,55 @@ def _decide(wish: Wish, about: Situation, books: _Books, at: datetime) -> Placed
         action, wish, subscription, at, actor=about.actor, audience=about.audience, pinned=pinned, status=status,
         due_at=actions.midnight(on, subscription.account) if planned else None,
     )  # fmt: skip
-    return Placed(order, subscription, action, withdrawn)
+    return Placed(order, subscription, action, withdrawn, then)
+
+
+def _activation_after(wish: Wish, about: Situation, books: _Books, at: datetime, seen_at: datetime) -> Order:
+    """The activation that is planned together with a suspension. Raises NotAllowed."""
+    subscription = about.subscription
+    on, pinned = activation_on(about, wish.then_activate_on, seen_at, books.prices, books.limits)
+    after_it = Wish(subscription.pk, actions.ACTIVATE.stem, before={"Status": str(S.SUSPENDED)}, reason=wish.reason)
+    return orders.new(
+        actions.ACTIVATE, after_it, subscription, at, actor=about.actor, audience=about.audience, pinned=pinned,
+        status=OrderStatus.SCHEDULED, due_at=actions.midnight(on, subscription.account),
+    )  # fmt: skip
+
+
+def activation_on(
+    about: Situation, when: date | None, at: datetime, prices: Prices, limits: dict[tuple[int, str], ApprovalLimit]
+) -> tuple[date, Pinned | None]:
+    """The day and the cost of an activation that is planned together with a suspension. Raises NotAllowed."""
+    subscription = about.subscription
+    on, planned = quotes.takes_effect(actions.ACTIVATE, subscription, when, at, about.audience)
+    if not planned:
+        raise NotAllowed("not_later", "Choose a later day than today, or none.")
+    if refusal := why_not_plan(actions.ACTIVATE, about, on):
+        raise refusal
+    pinned = quotes.price(actions.ACTIVATE, subscription, {}, on=on, planned=True, at=at, prices=prices)
+    if about.audience == BSS and quotes.needs_approval(actions.ACTIVATE, subscription, pinned, prices, limits):
+        # One order of a subscription is open at a time, and the suspension is it.
+        words = "That activation would cost so much that it needs approval. Plan it when it is suspended."
+        raise NotAllowed("needs_approval", words)
+    return on, pinned
+
+
+def why_not_plan(action: Action, about: Situation, on: date) -> NotAllowed | None:
+    """Why `action` cannot be planned for a day: the subscription is over then, or its end is planned already."""
+    subscription = about.subscription
+    if action is actions.CANCEL and subscription.ends_at:
+        return NotAllowed("ending", f"It ends already, on {actions.day(subscription.ends_at, subscription)}.")
+    if action is not actions.ACTIVATE:
+        return None
+    ends = actions.local_day(subscription.ends_at, subscription.account) if subscription.ends_at else None
+    if ends is None and not subscription.auto_renew:
+        ends = subscription.term_end
+    ends = subscription.trial_ends or ends
+    if ends is not None and on >= ends:
+        return NotAllowed("over_by_then", f"It ends on {actions.date_words(ends)}. Choose an earlier day.")
+    if about.scheduled is not None and about.scheduled.action == actions.CANCEL.stem:
+        planned = planned_words(about.scheduled, subscription)
+        return NotAllowed("order_scheduled", f"{planned} Nothing else can be planned beside it.", order=about.scheduled)
+    return None
 
 
 def _take_place_of(
@@ -163,13 +214,17 @@ def _take_place_of(
 def planned_choices(about: Situation, action: Action, *, planned: bool, after: dict[str, Any]) -> tuple[str, ...]:
     """What the person can choose to become of the scheduled order when `action` is placed; empty: nothing to choose.
 
-    A change that is planned itself can only take its place. KEEP is not offered where the planned one would no longer
-    be what was agreed: its price was computed from other seats, or nothing would be left to change.
+    A change that is planned itself, such as an activation with a suspension, can only take its place. KEEP is not
+    offered where the planned one would no longer be what was agreed: its price was computed from other seats, or
+    nothing would be left to change.
     """
     scheduled = about.scheduled
     if scheduled is None or action not in (
-        actions.INCREASE, actions.DECREASE, actions.CHANGE_SKU, actions.ACTIVATE,
+        actions.INCREASE, actions.DECREASE, actions.CHANGE_SKU, actions.ACTIVATE, actions.SUSPEND,
     ):  # fmt: skip
+        return ()
+    if action is actions.SUSPEND and not planned:
+        # What is planned stands still meanwhile.
         return ()
     if action is actions.ACTIVATE and scheduled.action in (actions.ACTIVATE.stem, actions.CANCEL.stem):
         return ()
@@ -195,7 +250,10 @@ def _supersedes(action: Action, wish: Wish, scheduled: Order, subscription: Subs
     """
     if action is actions.AUTO_RENEW:
         return not wish.after["Renews automatically"] and is_at_renewal(scheduled, subscription)
-    return planned or (action is actions.ACTIVATE and scheduled.action == action.stem)
+    runs = action is actions.ACTIVATE or (
+        action is actions.TAKE_THEIRS and wish.after.get("Status") in (S.ACTIVE, S.ENDING)
+    )
+    return planned or (runs and scheduled.action == actions.ACTIVATE.stem)
 
 
 def is_at_renewal(scheduled: Order, subscription: Subscription) -> bool:
@@ -242,10 +300,17 @@ def why_not_target(
     subscription: Subscription, target: SKU | None, seats: int, when: quotes.When = None
 ) -> NotAllowed | None:
     """Why the subscription cannot change to another SKU with so many seats; at most 1 query. Needs `sku__product`."""
-    declared = {one.target_id: one for one in subscription.sku.sold_targets()}
-    if target is None or target.pk not in declared:
-        return NotAllowed("not_a_target", "This subscription cannot change to that SKU.")
-    timing = declared[target.pk].timing
+    for declared in subscription.sku.sold_targets():
+        if target is not None and declared.target_id == target.pk:
+            return why_not_change(subscription, declared, seats, when)
+    return NotAllowed("not_a_target", "This subscription cannot change to that SKU.")
+
+
+def why_not_change(
+    subscription: Subscription, declared: ChangeTarget, seats: int, when: quotes.When = None
+) -> NotAllowed | None:
+    """The same for a target that is declared and sold; no query. Needs `sku__product` and the target loaded."""
+    target, timing = declared.target, declared.timing
     if timing == "now" and when not in (None, quotes.NOW):
         return NotAllowed("only_now", f"A change to {target.name} is possible at once only.")
     if timing == "renewal" and when != quotes.RENEWAL:

@@ -9,6 +9,7 @@ from subscriptions import actions, clock
 from subscriptions.actions import Action, NotAllowed, Situation
 from subscriptions.lifecycle import charges, orders, rows
 from subscriptions.lifecycle.orders import Told
+from subscriptions.lifecycle.steps import why_not_now
 from subscriptions.models import Event, Order, OrderStatus, Subscription, SubscriptionStatus, User
 
 Move = Callable[[Order, Subscription, datetime], Told]
@@ -37,7 +38,7 @@ def approve(order_id: int, *, actor: User | None, audience: str, reason: str = "
 
     def move(order: Order, subscription: Subscription, at: datetime) -> Told:
         about = actions.Situation(subscription, None, actions.SYSTEM)
-        if refusal := actions.ACTIONS[order.action].why_not(about):
+        if refusal := why_not_now(order, actions.ACTIONS[order.action], about):
             raise refusal
         said = _said(order, subscription, "approved", at, actor, audience, reason)
         if order.due_at is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from subscriptions import actions, pricing, quotes
 from subscriptions.actions import Action, Situation
-from subscriptions.lifecycle.placing import STALE_QUOTE, planned_choices
+from subscriptions.lifecycle.placing import STALE_QUOTE, activation_on, planned_choices, why_not_plan
 from subscriptions.models import SKU, Subscription
 from subscriptions.pricing import Quote
 from subscriptions.quotes import Pinned, Prices, When
@@ -26,6 +26,8 @@ class Proposal:
     """Takes effect on a later day."""
     pinned: Pinned | None
     prices: Prices
+    then_on: date | None = None
+    """The day of the activation that is planned together with a suspension; `pinned` is what that costs."""
 
     @property
     def subscription(self) -> Subscription:
@@ -38,10 +40,13 @@ class Proposal:
     @property
     def choices(self) -> tuple[str, ...]:
         """What can become of the order that is scheduled already; empty when it is not touched."""
-        return planned_choices(self.about, self.action, planned=self.planned, after=self.after)
+        planned = self.planned or self.then_on is not None
+        return planned_choices(self.about, self.action, planned=planned, after=self.after)
 
     def needs_approval(self) -> bool:
         """Must staff decide about it first? Runs 1 query."""
+        if not self.action.costs:
+            return False
         limits = quotes.approval_limits([self.subscription.sku_id])
         return quotes.needs_approval(self.action, self.subscription, self.pinned, self.prices, limits)
 
@@ -61,6 +66,7 @@ def propose(
     when: When = None,
     target: SKU | None = None,
     shown: Pinned | None = None,
+    then_activate_on: date | None = None,
 ) -> Proposal:
     """The change as it stands at `at`, in 2 queries. Raises NotAllowed (`no_price`, or a day that cannot be chosen).
 
@@ -71,9 +77,13 @@ def propose(
         at = shown.at
     on, planned = quotes.takes_effect(action, subscription, when, at, about.audience)
     prices = quotes.load([subscription], [target] if target else [])
-    pinned = quotes.price(
-        action, subscription, after, on=on, planned=planned, at=at, prices=prices, target=target
-    )  # fmt: skip
+    if planned and (refusal := why_not_plan(action, about, on)):
+        raise refusal
+    if then_activate_on is not None:
+        limits = quotes.approval_limits([subscription.sku_id])
+        then_on, pinned = activation_on(about, then_activate_on, at, prices, limits)
+        return Proposal(about, action, after, on, planned, pinned, prices, then_on)
+    pinned = quotes.price(action, subscription, after, on=on, planned=planned, at=at, prices=prices, target=target)
     return Proposal(about, action, after, on, planned, pinned, prices)
 
 

@@ -9,6 +9,7 @@ from subscriptions import actions, clock
 from subscriptions.actions import Action
 from subscriptions.lifecycle import rows
 from subscriptions.lifecycle.attempts import fail_in_memory
+from subscriptions.lifecycle.orders import withdraw_activations
 from subscriptions.lifecycle.placing import trial_used
 from subscriptions.models import Order, OrderStatus, Purpose, Subscription, User
 from subscriptions.vendors.port import Outcome
@@ -53,13 +54,14 @@ def _settle_order(
                 raise refusal
             owed = move(order, subscription, at)
             subscription.version += 1
+            withdrawn = withdraw_activations([(order, subscription)], at)
             rows.write_subscriptions([subscription])
             rows.update([order], rows.ORDER_FIELDS)
             event = rows.event(
                 subscription, f"{order.action}.{action.stem}", at,
                 order=order, actor=actor, audience=audience, reason=reason, before=order.before, after=order.after,
             )  # fmt: skip
-            rows.write_events([event])
+            rows.write_events([event, *withdrawn])
             if owed:
                 rows.defer([order])
     except IntegrityError as clash:

@@ -181,7 +181,7 @@ class Steps:
 
     def _fall_due(self, order: Order, about: Situation, due: datetime) -> None:
         subscription, action = about.subscription, actions.ACTIONS[order.action]
-        if refusal := _why_not_now(order, action, about):
+        if refusal := why_not_now(order, action, about):
             self._impossible.append((order, subscription, refusal.sentence))
             self._change(subscription, "withdrawn", due)
             return
@@ -333,8 +333,8 @@ def _term_over(subscription: Subscription) -> bool:
     return term_end is not None and period_end is not None and term_end <= period_end
 
 
-def _why_not_now(order: Order, action: Action, about: Situation) -> NotAllowed | None:
-    """Why a scheduled order is impossible on its day, after what happened meanwhile."""
+def why_not_now(order: Order, action: Action, about: Situation) -> NotAllowed | None:
+    """Why an order that has waited is impossible by now, after what happened meanwhile; at most 2 queries."""
     if refusal := action.why_not(about):
         return refusal
     if action.takes_seats:
