@@ -1,6 +1,7 @@
 """What a start charges and when, trials once for a company, and what becomes of starts that go wrong."""
 
 import threading
+import uuid
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -139,29 +140,42 @@ def test_a_failed_trial_is_not_tried_again_after_another_one(buy, cast, drain, e
     assert fresh(failed.subscription).status == "cancelled"
 
 
-@pytest.mark.django_db(transaction=True)
-def test_two_trials_at_the_same_instant_are_one(cast, empty_queue):
-    sku = SKUFactory(trial_days=30)
-    results, gate = [], threading.Barrier(4)
+def together(ask, times=4):
+    """What so many calls at the same instant give or raise."""
+    results, gate = [], threading.Barrier(times)
 
-    def ask():
+    def run():
         gate.wait()
         try:
-            found = lifecycle.start(cast.acme, sku, 10, actor=cast.owner, audience=STOREFRONT, trial=True)
+            results.append(ask())
         except Exception as error:
-            found = error
-        results.append(found)
+            results.append(error)
         connection.close()
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=run) for _ in range(times)]
     for one in threads:
         one.start()
     for one in threads:
         one.join()
+    return results
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_trials_at_the_same_instant_are_one(buy, empty_queue):
+    sku = SKUFactory(trial_days=30)
+    results = together(lambda: buy(sku, trial=True))
     refusals = [one for one in results if not isinstance(one, Order)]
     assert {type(one) for one in refusals} == {NotAllowed}
     assert [one.code for one in refusals] == ["trial_used"] * 3
     assert Subscription.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_page_of_a_trial_sent_several_times_at_once_is_one_order(buy, empty_queue):
+    sku, key = SKUFactory(trial_days=30), uuid.uuid4()
+    results = together(lambda: buy(sku, trial=True, idempotency_key=key))
+    assert {type(one) for one in results} == {Order}, results
+    assert len({one.pk for one in results}) == Subscription.objects.count() == 1
 
 
 # --- days ------------------------------------------------------------------------------------------------------------
