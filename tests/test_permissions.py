@@ -118,6 +118,12 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     "storefront:code": ("subscription", CHANGES),
     "storefront:cancel": ("subscription", CHANGES),
     "storefront:cancel_check": ("subscription", CHANGES),
+    "storefront:keep": ("subscription", CHANGES),
+    "storefront:renew": ("subscription", CHANGES),
+    "storefront:auto_renew": ("subscription", CHANGES),
+    "storefront:convert": ("subscription", members("owner", "manager", "buyer")),
+    "storefront:change_sku": ("subscription", CHANGES),
+    "storefront:change_sku_check": ("subscription", CHANGES),
     "storefront:orders": ("", everyone(200)),
     "storefront:order": ("order", SEES_ALL),
     "storefront:notices": ("", everyone(200)),
@@ -186,6 +192,7 @@ def things(cast: Any) -> dict[str, list[Any]]:
     order = OrderFactory(subscription=subscription)
     call = VendorCallFactory(order=order)
     charge = ChargeFactory(subscription=subscription)
+    subscription.sku.targets.create(target=SKUFactory(product=subscription.sku.product, seats_min=30))
     return {
         "": [],
         "subscription": [subscription.pk],
@@ -261,7 +268,11 @@ OF_CUSTOMERS = [name for name in OF_AN_ACCOUNT if name.startswith("storefront:")
 POSTED = {
     "storefront:increase_check": {"pending": 409, "active": 302, "suspended": 409, "failed": 409, "cancelled": 409},
     "storefront:decrease_check": {"pending": 409, "active": 302, "suspended": 409, "failed": 409, "cancelled": 409},
-    "storefront:cancel_check": {"pending": 409, "active": 302, "suspended": 302, "failed": 409, "cancelled": 409},
+    # Its page comes by a POST, so this one has seen neither a time nor a price.
+    "storefront:cancel_check": {"pending": 409, "active": 422, "suspended": 422, "failed": 409, "cancelled": 409},
+    "storefront:auto_renew": {"pending": 409, "active": 302, "suspended": 302, "failed": 409, "cancelled": 409},
+    # None of them is ending, expired or on trial, and none has another SKU to change to.
+    **{f"storefront:{name}": dict.fromkeys(STATUSES, 409) for name in ("keep", "renew", "convert", "change_sku_check")},
     # The order is done already.
     "storefront:undo": dict.fromkeys(STATUSES, 409),
     "storefront:code": {"pending": 409, "active": 200, "suspended": 409, "failed": 409, "cancelled": 409},

@@ -1,12 +1,13 @@
 """What customers type, read by the same table of actions that decides."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from django import forms
 
 from subscriptions import actions
 from subscriptions.actions import Action, NotAllowed
-from subscriptions.models import Member, Subscription
+from subscriptions.models import SKU, Member, Subscription
 from subscriptions.quotes import Pinned
 
 
@@ -42,12 +43,32 @@ class SeatsForm(forms.Form):
         return min(max(start + by, self.low), self.high)
 
 
+def _offer(field: forms.Field, choices: Sequence[tuple[str, str]], *, ask_first: bool = False) -> None:
+    """Let a choice be made, the first one unless `ask_first`; what has no alternative is not asked for."""
+    choice = cast(forms.ChoiceField, field)
+    choice.choices = choices
+    if len(choices) == 1:
+        choice.widget = forms.HiddenInput()
+    if len(choices) == 1 or not ask_first:
+        choice.initial = choices[0][0]
+
+
 REASON_LENGTH = 500
 
 
-class CancelForm(forms.Form):
-    """Why somebody cancels; they need not say."""
+def plain_lines(text: str) -> str:
+    """A browser sends each line end as two characters, which nobody has typed."""
+    return text.replace("\r\n", "\n")
 
+
+class CancelForm(forms.Form):
+    """When it ends, and why somebody cancels, which they need not say."""
+
+    when = forms.ChoiceField(
+        label="When does it end?",
+        widget=forms.RadioSelect,
+        error_messages={"required": "Choose when it ends.", "invalid_choice": "Choose when it ends."},
+    )
     reason = forms.CharField(
         label="Why do you cancel?",
         required=False,
@@ -55,9 +76,12 @@ class CancelForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 3}),
     )
 
+    def __init__(self, *args: Any, choices: Sequence[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _offer(self.fields["when"], choices)
+
     def clean_reason(self) -> str:
-        # A browser sends each line end as two characters, which nobody has typed.
-        reason: str = self.cleaned_data["reason"].replace("\r\n", "\n")
+        reason = plain_lines(self.cleaned_data["reason"])
         if len(reason) > REASON_LENGTH:
             sentence = f"The reason is too long: it has {len(reason):,} characters, and {REASON_LENGTH} are the most."
             raise forms.ValidationError(sentence, code="too_long")
@@ -95,13 +119,42 @@ class PlannedForm(forms.Form):
         },
     )
 
-    def __init__(self, *args: Any, choices: list[tuple[str, str]], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, choices: Sequence[tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        field = cast(forms.ChoiceField, self.fields["planned"])
-        field.choices = choices
-        if len(choices) == 1:
-            field.widget = forms.HiddenInput()
-            field.initial = choices[0][0]
+        _offer(self.fields["planned"], choices, ask_first=True)
+
+
+class SkuForm(forms.Form):
+    """How many seats of another SKU, and when."""
+
+    sku = forms.CharField(widget=forms.HiddenInput)
+    seats = forms.CharField(
+        label="How many seats?",
+        required=False,
+        widget=forms.TextInput(attrs={"inputmode": "numeric", "class": "seats-input"}),
+    )
+    when = forms.ChoiceField(
+        label="When?",
+        widget=forms.RadioSelect,
+        error_messages={"required": "Choose when it changes.", "invalid_choice": "Choose when it changes."},
+    )
+
+    def __init__(
+        self, *args: Any, target: SKU, subscription: Subscription, choices: Sequence[tuple[str, str]], **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        # As it would be, for the sentences about its range.
+        self._after = Subscription(sku=target, seats=subscription.seats)
+        low, high = actions.seat_range(actions.CHANGE_SKU, self._after)
+        between = f"Between {low:,} and {high:,}." if low < high else f"Only {low:,} is possible."
+        self.fields["seats"].help_text = f"The new total. You have {subscription.seats:,}. {between}"
+        _offer(self.fields["when"], choices)
+
+    def clean_seats(self) -> int:
+        try:
+            return actions.read_seats(actions.CHANGE_SKU, self._after, self.cleaned_data["seats"])
+        except NotAllowed as refusal:
+            raise forms.ValidationError(refusal.sentence, code=refusal.code) from refusal
 
 
 class MailCodeForm(forms.Form):
