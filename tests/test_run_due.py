@@ -201,10 +201,19 @@ def test_every_kind_of_step_has_words(begun):
 # --- as a process ----------------------------------------------------------------------------------------------------
 
 
+# What is started in the background ignores Ctrl-C, and so do its children.
+_MANAGE = """
+import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv[0] = "manage.py"
+runpy.run_path("manage.py", run_name="__main__")
+"""
+
+
 def process(*arguments):
     environment = os.environ | {"DATABASE_URL": database_url(), "SEATDESK_DEMO": "1"}
     return subprocess.Popen(
-        [sys.executable, "manage.py", "run_due", *arguments],
+        [sys.executable, "-c", _MANAGE, "run_due", *arguments],
         cwd=django_settings.BASE_DIR, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

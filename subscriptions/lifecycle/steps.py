@@ -147,8 +147,11 @@ class Steps:
             self._end(about, "grace", "The grace time is over.", due)
         elif subscription.status in (S.ENDING, S.SUSPENDED) and subscription.ends_at and subscription.ends_at <= due:
             self._end(about, "ended", "Its end has come.", due)
-        elif not period_over:
+        elif not period_over and subscription.reminder_due_on:
             self._remind(about, due)
+        elif not period_over:
+            # To leave it would be to find it again at once, for ever.
+            raise ValueError(f"{subscription} is due at {due}, and nobody knows for what")
         elif subscription.trial_ends:
             self._end(about, "trial", "The trial is over.", due)
         elif _term_over(subscription) and not subscription.auto_renew and subscription.status != S.ENDING:
