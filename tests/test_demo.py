@@ -32,7 +32,7 @@ from tests.factories import AccountFactory
 
 pytestmark = pytest.mark.xdist_group("demo")
 
-READY_SECONDS = 60
+READY_SECONDS = 120
 
 
 def free_port(following=0):

@@ -242,9 +242,9 @@ def _what_to_try(emulator: EmulatorProcess) -> Iterator[str]:
     shrinks = at_rest.filter(trial_ends=None, seats__gt=F("sku__seats_min"))
     if found := shrinks.filter(sku__decrease_policy="next_period", sku__billing_period="month").first():
         yield f"Plan to shrink {_of(found)}: Decrease takes effect with the next period. Undo it before."
-    if order := _scheduled("decrease"):
+    if order := _scheduled("decrease", "active"):
         yield f"{_of(order.subscription)} shrinks on {_due(order)}: undo that, or change the seats and choose."
-    if order := _scheduled("cancel"):
+    if order := _scheduled("cancel", "ending"):
         yield f"{_of(order.subscription)} ends on {_due(order)}: Keep subscription until then. Cancel another one."
     for order in _orders().filter(status="awaiting_approval"):
         yield f"{order} of {_of(order.subscription)} waits: as Approver, accept or reject it with a comment."
@@ -252,7 +252,7 @@ def _what_to_try(emulator: EmulatorProcess) -> Iterator[str]:
         yield f"{_of(found)} is a trial: convert it, or let it end."
     if found := ours.filter(status="expired").first():
         yield f"{_of(found)} was not renewed: Renew is possible in its grace time."
-    if order := _scheduled("activate"):
+    if order := _scheduled("activate", "suspended"):
         yield f"{_of(order.subscription)} is suspended until {_due(order)}."
     yield "Read the statements as Owner or Billing: page, print, CSV. As Operator, correct a line in BSS."
     if found := running.filter(seats=F("sku__seats_min")).first():
@@ -275,8 +275,9 @@ def _orders() -> QuerySet[Order]:
     return Order.objects.select_related("subscription__account").order_by("pk")
 
 
-def _scheduled(stem: str) -> Order | None:
-    return _orders().filter(status=OrderStatus.SCHEDULED, action=stem).order_by("due_at").first()
+def _scheduled(stem: str, status: str) -> Order | None:
+    planned = _orders().filter(status=OrderStatus.SCHEDULED, action=stem, subscription__status=status)
+    return planned.order_by("due_at").first()
 
 
 def _of(subscription: Subscription) -> str:

@@ -88,7 +88,7 @@ def _create(row: Row) -> SKU:
     sku = SKU.objects.create(
         product=product,
         code=row.sku,
-        name=f"{row.product}, {least}-{most} seats, {'yearly' if row.is_yearly else 'monthly'}",
+        name=f"{row.product}, {'yearly' if row.is_yearly else 'monthly'}",
         vendor_product_id=f"DEMO-{row.sku}",
         seats_min=least,
         seats_max=most,

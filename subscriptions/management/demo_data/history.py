@@ -1,5 +1,6 @@
 """Carries the plan out: orders are placed by the people who may, and run through the emulator with its troubles."""
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -53,10 +54,13 @@ class _Thread:
 
 def play(stage: Stage, now: datetime, progress: Progress) -> None:
     """Everything of the plan in its order, from months ago to now; `progress` hears steps done and steps in all."""
-    steps = sorted(
-        ((at, step, thread) for thread in map(_Thread, plan.lines()) for at, step in _dated(thread.line, now)),
-        key=lambda one: one[0],
-    )
+    dice = random.Random(plan.SEED)  # noqa: S311 - repeatable on purpose
+    steps = [
+        (at, step, thread)
+        for thread in [_Thread(line) for line in plan.lines()]
+        for at, step in _dated(thread.line, now, dice)
+    ]
+    steps.sort(key=lambda one: one[0])
     stage.hold_mails()
     latest = now - MAILS_OF
     for done, (at, step, thread) in enumerate(steps):
@@ -84,20 +88,21 @@ def keep_busy(vendor: Control) -> None:
         vendor.add_fault(subscriber=subscriber, **BUSY_FOR_LONG)
 
 
-def _dated(line: Line, now: datetime) -> Iterator[tuple[datetime, Step]]:
+def _dated(line: Line, now: datetime, dice: random.Random) -> Iterator[tuple[datetime, Step]]:
     before = datetime.min.replace(tzinfo=UTC)
     for step in line.steps:
-        # Two of one weekend would else change places on the Friday before it.
-        before = max(_working_hours(now - timedelta(days=step.days_ago), now), before + timedelta(minutes=20))
+        # Two of one day, or of one weekend, must not change places.
+        at = _working_hours(now - timedelta(days=step.days_ago), now, dice)
+        before = max(at, before + timedelta(minutes=20))
         yield before, step
 
 
-def _working_hours(at: datetime, now: datetime) -> datetime:
-    """What is older than two days happened on a weekday between 8 and 17 o'clock."""
-    if now - at < timedelta(days=2):
+def _working_hours(at: datetime, now: datetime, dice: random.Random) -> datetime:
+    """What is older than a day happened on a weekday between 8 and 17 o'clock."""
+    if now - at < timedelta(days=1):
         return at
     at -= timedelta(days=max(0, at.weekday() - 4))
-    return at.replace(hour=8 + at.hour * 9 // 24)
+    return at.replace(hour=8 + dice.randrange(9), minute=dice.randrange(60))
 
 
 def _act(stage: Stage, step: Step, thread: _Thread) -> None:
