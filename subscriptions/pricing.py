@@ -391,6 +391,19 @@ def quote(standing: Standing | None, terms: Terms, change: Change, on: date) -> 
             return Quote(terms.currency, boundary, (), None)
 
 
+def begun(quote: Quote, period: Period) -> Quote:
+    """The quote of a start whose first period is not the one that was quoted: the same amounts for the days it is."""
+    lines = tuple(
+        replace(line, words=line.words.replace(days_words(line.covers), days_words(period)), covers=period)
+        for line in quote.lines
+    )
+    later = quote.later
+    if later is not None:
+        words = later.words.replace(_day_words(later.starts), _day_words(period.end))
+        later = replace(later, starts=period.end, words=words)
+    return replace(quote, on=period.start, lines=lines, later=later)
+
+
 def _standing_on(standing: Standing, terms: Terms, on: date) -> Standing:
     """As it is, or as it will be in the later period that holds `on`."""
     period = period_at(standing.period, terms.months, standing.anchor_day, on)

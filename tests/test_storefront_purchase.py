@@ -232,6 +232,25 @@ def test_approval_is_said_before_the_button_and_nothing_is_charged_until_then(do
     assert door.get(receipt).status_code == 200
 
 
+def test_a_start_that_was_approved_later_is_charged_for_the_days_that_began(
+    door, check, cast, drain, emulator, settings
+):
+    sku = SKUFactory(prices={5: "2.00"})
+    sku.approval_limits.create(orders_from="1")
+    receipt = door.post(url(sku), form(check(sku)))["Location"]
+    settings.CLOCK_OFFSET = timedelta(days=20)
+    emulator.control.set_offset(settings.CLOCK_OFFSET)
+    lifecycle.approve(Order.objects.get().pk, actor=cast.approver, audience=actions.COMMAND)
+    drain()
+    [charge] = Charge.objects.all()
+    period = pricing.Period(charge.covers_from, charge.covers_to)
+    assert (charge.amount, period.start) == (Decimal(50), actions.local_day(clock.now(), cast.acme))
+    page = text(door.get(receipt).content.decode())
+    assert f"Charged EUR 50.00 {charge.words} " in page
+    assert pricing.days_words(period) in charge.words
+    assert f"Then EUR 50.00 a month for 25 seats from {actions.date_words(period.end)}." in page
+
+
 @pytest.mark.parametrize("end", ["rejected", "withdrawn"])
 def test_a_start_that_was_not_let_go_ends_cancelled_and_the_pages_say_so(door, check, cast, drain, end, signed_in):
     sku = SKUFactory()

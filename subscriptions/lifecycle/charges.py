@@ -1,7 +1,6 @@
 """From what was quoted to the lines of the ledger."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -24,19 +23,17 @@ def of_order(order: Order, subscription: Subscription, period_before: date | Non
     if order.quote is None:
         return []
     quote = Pinned.from_json(order.quote).quote
+    if order.action == actions.START.stem and subscription.period_start and subscription.period_end:
+        # Quoted from the day of the order; a start that was tried again or approved later begins later.
+        quote = pricing.begun(quote, Period(subscription.period_start, subscription.period_end))
     charges = []
     for position, line in enumerate(quote.lines):
-        covers = line.covers
-        if order.action == actions.START.stem and subscription.period_start and subscription.period_end:
-            # Quoted from the day of the order; a start that was tried again later begins later.
-            covers = Period(subscription.period_start, subscription.period_end)
-            line = replace(line, words=line.words.replace(pricing.days_words(line.covers), pricing.days_words(covers)))
         # A new period that the change begins, rather than a part of the one in which it came.
         begins = line.kind == ChargeKind.PERIOD or (
             order.action == actions.CHANGE_SKU.stem and line.kind == ChargeKind.CHANGE
         )
-        period_start = covers.start if begins else period_before or covers.start
-        charge = of_line(line, subscription, at, period_start=period_start, covers=covers)
+        period_start = line.covers.start if begins else period_before or line.covers.start
+        charge = of_line(line, subscription, at, period_start=period_start, covers=line.covers)
         charge.order, charge.position = order, position
         charges.append(charge)
     return charges

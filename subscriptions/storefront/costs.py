@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from subscriptions import actions, pricing
 from subscriptions.models import Order, OrderStatus
-from subscriptions.pricing import Quote
+from subscriptions.pricing import Period, Quote
 from subscriptions.quotes import next_charge, per_period, per_seat, quote_of
 from subscriptions.storefront.proposals import Proposal
 
@@ -116,13 +116,13 @@ _IN_VAIN = (OrderStatus.FAILED, OrderStatus.REJECTED, OrderStatus.WITHDRAWN)
 def of_order(order: Order) -> Price | None:
     """The receipt: what was quoted, and whether it is charged; None when there is nothing to say of money.
 
-    Needs `subscription__account` loaded.
+    Needs `subscription__account` loaded; runs 1 query for a start that is done.
     """
     currency = order.subscription.currency
     if order.action == actions.CORRECT.stem:
         amount = pricing.money(Decimal(order.after["Amount"]), currency)
         return Price("Price", due_label="Correction", due=amount, why="It is a line of its own in your statement.")
-    quote = quote_of(order)
+    quote = _as_begun(order)
     if quote is None:
         return None
     due, amount = quote.due_now, pricing.money(abs(quote.due_now), currency)
@@ -133,6 +133,15 @@ def of_order(order: Order) -> Price | None:
     if due == 0:
         return replace(price, due_label="For the change itself")
     return replace(price, due_label=_when_charged(order, "credited" if due < 0 else "charged"))
+
+
+def _as_begun(order: Order) -> Quote | None:
+    """What was quoted; of a start that came later than that, for the days of the period that began."""
+    quote = quote_of(order)
+    if quote is None or order.action != actions.START.stem or order.status != OrderStatus.COMPLETED:
+        return quote
+    first = order.charges.order_by("position").first()
+    return pricing.begun(quote, Period(first.covers_from, first.covers_to)) if first else quote
 
 
 def _when_charged(order: Order, charged: str) -> str:
