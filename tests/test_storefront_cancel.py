@@ -46,7 +46,8 @@ def confirm(client, subscription: Subscription, when: str = NOW, reason: str = "
 def text(answer) -> str:
     """What stands on the page, without its tags."""
     main = re.search(r'<main id="main".*</main>', answer.content.decode(), re.DOTALL)[0]
-    return " ".join(unescape(re.sub(r"<[^>]*>", " ", main)).split())
+    words = " ".join(unescape(re.sub(r"<[^>]*>", " ", main)).split())
+    return re.sub(r" ([.,;])", r"\1", words)
 
 
 def buttons(answer) -> list[str]:

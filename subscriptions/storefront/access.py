@@ -1,5 +1,7 @@
 """What a customer may reach, and the page that says why something is not possible."""
 
+from urllib.parse import urlencode
+
 from django.db.models import F
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
@@ -9,6 +11,7 @@ from django_htmx.middleware import HtmxDetails
 from subscriptions import actions
 from subscriptions.actions import STOREFRONT, Action, NotAllowed, Situation
 from subscriptions.models import Account, Member, Order, Role, Subscription, User
+from subscriptions.storefront import targets
 
 
 class SignedIn(HttpRequest):
@@ -74,21 +77,34 @@ _WAYS = {
 }
 
 
-def way_out(refusal: NotAllowed, subscription: Subscription) -> tuple[str, str]:
+def way_out(refusal: NotAllowed, subscription: Subscription, *, seats: int | None = None) -> tuple[str, str]:
     """Where a refusal leads, and the words of that link; two empty texts when nothing can be done.
 
-    At most 1 query, and only where the SKU's range is in the way.
+    `seats` are those that were wanted. At most 1 query, and only where the SKU's range is in the way.
     """
     if refusal.order is not None:
         return reverse("storefront:order", args=[refusal.order.pk]), f"See {refusal.order.number}"
+    beyond = _beyond(refusal, subscription, seats)
+    if beyond and (sku := targets.holding(subscription, beyond)):
+        query = urlencode({"sku": sku.code, "seats": beyond})
+        return f"{url_of('change_sku', subscription.pk)}?{query}", f"Change to {sku.name}"
     action = _WAYS.get(refusal.code)
-    if refusal.code in ("at_maximum", "above_maximum", "below_minimum") and subscription.sku.targets.exists():
-        action = actions.CHANGE_SKU
     if action is not None and (url := url_of(action.stem, subscription.pk)):
         return url, action.label
     if refusal.code == "cancelled" and (url := url_of("catalogue")):
         return url, "Buy a subscription"
     return "", ""
+
+
+def _beyond(refusal: NotAllowed, subscription: Subscription, seats: int | None) -> int:
+    """The seats that the SKU does not allow: those wanted, or one more or fewer than it or the subscription has."""
+    sku, have = subscription.sku, subscription.seats
+    match refusal.code:
+        case "at_maximum" | "above_maximum":
+            return seats or max(have, sku.seats_max) + 1
+        case "at_minimum" | "below_minimum":
+            return seats or min(have, sku.seats_min) - 1
+    return 0
 
 
 # What a person lacks, or what is over, does not come by waiting.

@@ -11,6 +11,12 @@ from subscriptions.models import SKU, Member, Subscription
 from subscriptions.quotes import Pinned
 
 
+def whole_number(typed: str) -> int | None:
+    """None for what is no number of seats, however large."""
+    plain = typed.strip()
+    return int(plain) if plain.isascii() and plain.isdigit() and len(plain) < 10 else None
+
+
 class SeatsForm(forms.Form):
     """The new total of Increase or Decrease; the error names the allowed range."""
 
@@ -38,9 +44,8 @@ class SeatsForm(forms.Form):
 
     def stepped(self, typed: str, by: int) -> int:
         """The number typed (or the nearest possible one), one up or down, kept within the range."""
-        plain = typed.strip()
-        start = int(plain) if plain.isascii() and plain.isdigit() and len(plain) < 10 else self.subscription.seats
-        return min(max(start + by, self.low), self.high)
+        start = whole_number(typed)
+        return min(max((self.subscription.seats if start is None else start) + by, self.low), self.high)
 
 
 def _offer(field: forms.Field, choices: Sequence[tuple[str, str]], *, ask_first: bool = False) -> None:

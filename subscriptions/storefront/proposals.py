@@ -57,6 +57,8 @@ def _discard(proposal: Proposal, scheduled: Order) -> str:
 def _why_only_this(proposal: Proposal, scheduled: Order) -> str:
     if proposal.planned:
         return "Your new plan takes its place. To keep the old one, go back."
+    if proposal.action is actions.CHANGE_SKU:
+        return "It was planned for the SKU that you have, so it is withdrawn with your order. To keep it, go back."
     if _is_of_seats(scheduled) and "Seats" in proposal.after:
         costs = bool(scheduled.quote and scheduled.quote["lines"])
         why = "Its price was agreed for other seats" if costs else "Your change leaves nothing of it to do"

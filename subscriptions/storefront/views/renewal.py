@@ -1,6 +1,6 @@
 """The term and its end: keep what is ending, renew what expired, switch the renewal, convert a trial."""
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from django.contrib import messages
@@ -24,6 +24,15 @@ TEMPLATE = "storefront/renewal_check.html"
 
 def _day(on: date) -> SafeString:
     return format_html('<time datetime="{}">{}</time>', on.isoformat(), actions.date_words(on))
+
+
+def _months(subscription: Subscription) -> str:
+    months = subscription.sku.term_months
+    return f"{months} month" if months == 1 else f"{months} months"
+
+
+def _term(subscription: Subscription, begins: date, ends: date) -> SafeString:
+    return format_html("{}, from {} to {}", _months(subscription), _day(begins), _day(ends))
 
 
 def _seats(subscription: Subscription) -> tuple[str, str]:
@@ -99,11 +108,12 @@ def renew(request: SignedIn, pk: int) -> HttpResponse:
     """Another term for one that expired, from the day on which the old one ended."""
 
     def show(proposal: Proposal) -> dict[str, Any]:
-        subscription, sku, ended = proposal.subscription, proposal.subscription.sku, proposal.on
-        ends = pricing.add_months(ended, sku.term_months, subscription.anchor_day or ended.day)
-        until = subscription.grace_ends
+        subscription, until = proposal.subscription, proposal.subscription.grace_ends
+        # Without a gap, whatever day it is by now.
+        begins = subscription.term_end or proposal.on
+        ends = pricing.add_months(begins, subscription.sku.term_months, subscription.anchor_day or begins.day)
         rows = [
-            ("New term", format_html("{} months, from {} to {}", sku.term_months, _day(ended), _day(ends))),
+            ("New term", _term(subscription, begins, ends)),
             _seats(subscription),
             ("Renews automatically", _renews(subscription, ends)),
             ("Possible until", _day(until) if until else ""),
@@ -118,11 +128,11 @@ def convert(request: SignedIn, pk: int) -> HttpResponse:
     """A trial becomes a paid subscription, with a full period and term from today on."""
 
     def show(proposal: Proposal) -> dict[str, Any]:
-        subscription, sku, on = proposal.subscription, proposal.subscription.sku, proposal.on
-        ends = pricing.add_months(on, sku.term_months, on.day)
+        subscription, on = proposal.subscription, proposal.on
+        ends = pricing.add_months(on, subscription.sku.term_months, on.day)
         rows = [
             ("Trial", format_html("Free until {}; it ends today", _day(subscription.trial_ends or on))),
-            ("Paid term", format_html("{} months, from {} to {}", sku.term_months, _day(on), _day(ends))),
+            ("Paid term", _term(subscription, on, ends)),
             _seats(subscription),
             ("Renews automatically", _renews(subscription, ends)),
         ]
@@ -154,13 +164,11 @@ def _priced(proposal: Proposal, verb: str) -> dict[str, Any]:
 
 def _switching(proposal: Proposal) -> dict[str, Any]:
     subscription, on = proposal.subscription, proposal.after["Renews automatically"]
-    sku, ends, scheduled = subscription.sku, subscription.term_end, proposal.about.scheduled
+    ends, scheduled = subscription.term_end, proposal.about.scheduled
     if ends is None:
         raise ValueError(f"{subscription.number} has no term yet")
-    renews = format_html(
-        "Renewed on {} for {} months, at {}", _day(ends), sku.term_months,
-        costs.per_period(subscription, proposal.prices),
-    )  # fmt: skip
+    each = costs.per_period(subscription, proposal.prices)
+    renews = format_html("Renewed on {} for {}, at {}, excl. VAT", _day(ends), _months(subscription), each)
     expires = format_html("Ends on {}. Nothing more is charged", _day(ends))
     rows: list[tuple[str, str]] = [("Now", expires if on else renews), ("After", renews if on else expires)]
     if not on:
@@ -178,5 +186,5 @@ def _grace(subscription: Subscription, ends: date) -> str:
         return "A suspended subscription cannot be renewed after its term"
     if days == 0:
         return "The activation code no longer works, and it cannot be renewed any more"
-    last = pricing.Period(ends, date.fromordinal(ends.toordinal() + days)).end
-    return format_html("It can still be renewed until {}. Then the activation code stops working", _day(last))
+    until = _day(ends + timedelta(days=days))
+    return format_html("It can still be renewed until {}. Then the activation code stops working", until)

@@ -20,8 +20,7 @@ from subscriptions.storefront.access import SignedIn, refused, subscription_or_4
 from subscriptions.storefront.costs import Price
 from subscriptions.storefront.forms import SkuForm
 from subscriptions.storefront.proposals import Proposal
-
-WHENS = (quotes.NOW, quotes.RENEWAL)
+from subscriptions.storefront.targets import nearest, whens
 
 
 @require_safe
@@ -33,10 +32,10 @@ def field(request: SignedIn, pk: int) -> HttpResponse:
         return refused(request, subscription, CHANGE_SKU, refusal)
     declared = subscription.sku.sold_targets()
     chosen = next((one for one in declared if one.target.code == request.GET.get("sku")), None)
-    if chosen is None or not _whens(subscription, chosen):
+    if chosen is None or not whens(subscription, chosen):
         return _targets_page(request, about, declared)
     asked = QueryDict(mutable=True)
-    asked.update({"seats": str(_nearest(chosen.target, subscription.seats)), "when": _whens(subscription, chosen)[0]})
+    asked.update({"seats": str(nearest(chosen.target, subscription.seats)), "when": whens(subscription, chosen)[0]})
     for name in ("sku", "seats", "when"):
         if name in request.GET:
             asked[name] = request.GET[name]
@@ -74,10 +73,10 @@ def _targets_page(request: SignedIn, about: Situation, declared: list[ChangeTarg
 
 def _target(subscription: Subscription, declared: ChangeTarget, prices: Prices) -> Target:
     sku = declared.target
-    seats = _nearest(sku, subscription.seats)
-    whens = _whens(subscription, declared)
+    seats = nearest(sku, subscription.seats)
+    times = whens(subscription, declared)
     why_not = ""
-    if not whens:
+    if not times:
         only = quotes.RENEWAL if declared.timing == quotes.RENEWAL else quotes.NOW
         refusal = lifecycle.why_not_change(subscription, declared, seats, only)
         why_not = refusal.sentence if refusal else ""
@@ -88,23 +87,12 @@ def _target(subscription: Subscription, declared: ChangeTarget, prices: Prices) 
     except NoPrice as missing:
         price, why_not = "", missing.sentence
     url = f"{reverse('storefront:change_sku', args=[subscription.pk])}?{urlencode({'sku': sku.code})}"
-    return Target(sku, seats, price, _when_words(subscription, whens), why_not, "" if why_not else url)
+    return Target(sku, seats, price, _when_words(subscription, times), why_not, "" if why_not else url)
 
 
-def _nearest(sku: SKU, seats: int) -> int:
-    """The seats of now, or the nearest number that the SKU allows."""
-    return min(max(seats, sku.seats_min), sku.seats_max)
-
-
-def _whens(subscription: Subscription, declared: ChangeTarget) -> list[str]:
-    """When it can change; empty when it cannot at all."""
-    seats = _nearest(declared.target, subscription.seats)
-    return [when for when in WHENS if lifecycle.why_not_change(subscription, declared, seats, when) is None]
-
-
-def _when_words(subscription: Subscription, whens: list[str]) -> str:
+def _when_words(subscription: Subscription, times: list[str]) -> str:
     renewal = actions.date_words(subscription.term_end) if subscription.term_end else ""
-    match whens:
+    match times:
         case [quotes.NOW, quotes.RENEWAL]:
             return f"Now, or at the renewal on {renewal}"
         case [quotes.RENEWAL]:
@@ -125,7 +113,7 @@ def _form(data: Any, subscription: Subscription, declared: ChangeTarget) -> SkuF
     }
     choices = [
         (when, format_html("<span><strong>{}</strong> {}</span>", *words[when]))
-        for when in _whens(subscription, declared)
+        for when in whens(subscription, declared)
     ]
     return SkuForm(data, target=declared.target, subscription=subscription, choices=choices)
 
@@ -177,7 +165,7 @@ def check(request: SignedIn, pk: int) -> HttpResponse:
     def propose(about: Situation, shown: Pinned | None) -> Proposal | HttpResponse:
         subscription, targets = about.subscription, about.subscription.sku.sold_targets()
         declared = next((one for one in targets if one.target.code == asked.get("sku")), None)
-        if declared is None or not _whens(subscription, declared):
+        if declared is None or not whens(subscription, declared):
             if request.method != "POST":
                 return _targets_page(request, about, targets)
             raise NotAllowed("not_a_target", "This subscription cannot change to that SKU any more. Choose another.")
