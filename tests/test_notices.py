@@ -90,7 +90,7 @@ ASKED_FOR = {"start", "increase", "decrease", "change_sku", "convert", "renew", 
 OUTCOMES = {"awaiting_approval", "approved", "rejected", "withdrawn", "completed", "failed", "give_up"}
 TOLD = {f"{stem}.{what}" for stem in ASKED_FOR for what in OUTCOMES} | {
     "suspend.completed", "activate.completed", "activate.withdrawn", "take_theirs.completed", "cancel.scheduled",
-    "renewal.reminder", "trial.ended", "expire.expired",
+    "renewal.reminder", "trial.ended", "expire.expired", "period.no_price",
 } | {f"{stem}.held" for stem in actions.ACTIONS}  # fmt: skip
 
 

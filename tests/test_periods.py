@@ -793,6 +793,34 @@ def test_a_period_without_a_price_waits_for_one_and_is_not_lost(begun, run):
     assert lines(subscription) == billed(("2027-02-15", "2027-03-15"), ("2027-03-15", "2027-04-15"))
 
 
+def test_staff_are_told_once_about_a_price_that_is_missing_for_many(begun, run, drain, cast, mailoutbox):
+    first = begun("2027-01-15")
+    second = SubscriptionFactory(account=cast.globex, sku=first.sku, created_at=instant("2027-01-15"))
+    first.sku.price_bands.all().delete()
+    assert run("2027-02-15") == {"no price": 2}
+    drain(notices=True)
+    [mail] = mailoutbox
+    assert mail.to == [cast.operator.email]
+    assert mail.subject == f"No price: {first.sku.product.name} ({first.number})"
+    assert events(first)[0].reason in mail.body
+    assert f"/bss/subscriptions/subscription/{first.pk}/change/" in mail.body
+    run("2027-02-18")
+    drain(notices=True)
+    assert len(mailoutbox) == 1
+    assert len(events(second)) == 1
+
+
+def test_staff_are_not_told_about_a_price_that_is_there_by_now(begun, run, travel, drain, mailoutbox):
+    subscription = begun("2027-01-15")
+    band = subscription.sku.price_bands.get()
+    band.delete()
+    run("2027-02-15")
+    band.save(force_insert=True)
+    run("2027-02-17")
+    drain(notices=True)
+    assert not mailoutbox
+
+
 def test_without_a_price_an_end_comes_nevertheless(begun, run, drain):
     subscription = begun("2027-01-15", {"term_months": 2})
     subscription.sku.price_bands.all().delete()

@@ -142,17 +142,21 @@ class Steps:
 
     def _by_itself(self, about: Situation, due: datetime) -> None:
         subscription = about.subscription
-        period_over = subscription.period_end and actions.midnight(subscription.period_end, subscription.account) <= due
         if subscription.status == S.EXPIRED:
             self._end(about, "grace", "The grace time is over.", due)
         elif subscription.status in (S.ENDING, S.SUSPENDED) and subscription.ends_at and subscription.ends_at <= due:
             self._end(about, "ended", "Its end has come.", due)
-        elif not period_over and subscription.reminder_due_on:
+        elif _has_come(subscription.period_end, subscription, due):
+            self._period_over(about, due)
+        elif _has_come(subscription.reminder_due_on, subscription, due):
             self._remind(about, due)
-        elif not period_over:
+        else:
             # To leave it would be to find it again at once, for ever.
             raise ValueError(f"{subscription} is due at {due}, and nobody knows for what")
-        elif subscription.trial_ends:
+
+    def _period_over(self, about: Situation, due: datetime) -> None:
+        subscription = about.subscription
+        if subscription.trial_ends:
             self._end(about, "trial", "The trial is over.", due)
         elif _term_over(subscription) and not subscription.auto_renew and subscription.status != S.ENDING:
             self._expire(subscription, due)
@@ -328,6 +332,10 @@ class Steps:
                 return later.seats, later.amount, later.months
             seats = planned.after.get("Seats", seats)
         return seats, self._prices.terms_of(subscription).line(seats), subscription.sku.billing_months
+
+
+def _has_come(day: date | None, subscription: Subscription, at: datetime) -> bool:
+    return day is not None and actions.midnight(day, subscription.account) <= at
 
 
 def _term_over(subscription: Subscription) -> bool:

@@ -54,6 +54,7 @@ _TOLD: dict[str, tuple[NoticeKind, ...]] = {
     "renewal.reminder": (K.REMINDER,),
     "trial.ended": (K.TRIAL,),
     "expire.expired": (K.EXPIRED,),
+    "period.no_price": (K.ATTENTION,),
 }
 
 

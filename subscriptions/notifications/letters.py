@@ -212,6 +212,9 @@ class _About:
     def links(self) -> dict[str, str]:
         if self.for_staff and self.order:
             where, words = reverse("admin:subscriptions_order_change", args=[self.order.pk]), "see_order"
+        elif self.for_staff:
+            where = reverse("admin:subscriptions_subscription_change", args=[self.subscription.pk])
+            words = "see_subscription"
         elif self.notice.kind == K.CODE:
             where, words = reverse("storefront:code", args=[self.subscription.pk]), "see_code"
         elif self.order:

@@ -1,7 +1,7 @@
 """Who is told what of an event, in one place."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from subscriptions import actions
 from subscriptions.models import Event, Member, Order, OrderStatus, Role, Subscription, SubscriptionStatus, User
@@ -70,6 +70,9 @@ def _is_news(event: Event) -> bool:
         case "give_up":
             # A start that is being cancelled at the vendor fails later; one that was refused has been told about.
             return order is not None and order.status == OrderStatus.FAILED and order.finished_at == event.at
+        case "no_price":
+            # Otherwise it has been billed meanwhile.
+            return event.after.get("Period") == f"{event.subscription.period_end}"
         case "failed":
             # What nobody asked for is tried again without a word.
             return order is not None and order.audience != actions.SYSTEM
@@ -126,8 +129,10 @@ def replacing(events: Collection[Event]) -> dict[int, Order]:
     return {pk: order for pk, order in found.items() if order is not None}
 
 
-def _staff(events: Collection[Event]) -> dict[tuple[int, int], NoticeKind]:
-    wanted = [(event, kind) for event in events for kind in kinds_of(event.kind) if kind in STAFF_KINDS]
+def _staff(events: Sequence[Event]) -> dict[tuple[int, int], NoticeKind]:
+    # One price is missing for all subscriptions alike that renew in one night: once is enough.
+    alike = {_one_for_all(event): event for event in reversed(events)}.values()
+    wanted = [(event, kind) for event in alike for kind in kinds_of(event.kind) if kind in STAFF_KINDS]
     if not wanted:
         return {}
     groups = defaultdict(list)
@@ -141,3 +146,9 @@ def _staff(events: Collection[Event]) -> dict[tuple[int, int], NoticeKind]:
         # Nobody decides about their own order.
         if kind is not K.DECIDE or event.order is None or event.order.actor_id != user
     }
+
+
+def _one_for_all(event: Event) -> tuple[object, ...]:
+    if event.kind == "period.no_price":
+        return event.kind, event.subscription.sku_id, event.subscription.currency
+    return (event.pk,)
