@@ -1,17 +1,24 @@
-"""Logging without secrets: the last processor before a line is written."""
+"""Logging without secrets, and each line of a job with the job's name on it.
+
+Settings import this module, so it must not import anything that reads them.
+"""
 
 import re
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+import structlog
+from procrastinate import JobContext
 
 # Activation codes are four groups of five; passwords and codes also hide behind these names.
 CODE = re.compile(r"\b(?:[0-9A-Z]{5}-){3}([0-9A-Z]{5})\b")
 NAMED = re.compile(
-    r"(?i)((?:password|activation_?code|authorization|cookie|secret_key)[\"']?\s*[=:]\s*[\"']?)[^\s\"'&<>]+"
+    r"(?i)((?:password|activation_?code|authorization|cookie|secret_key|token)[\"']?\s*[=:]\s*[\"']?"
+    r"(?:(?:bearer|basic)\s+)?)[^\s\"'&<>]+"
 )
 # Whoever has the link of a reset mail can set the password; the part before the dash only names the person.
 RESET_KEY = re.compile(r"(/password/reset/key/[0-9A-Za-z]+-)[^\s\"'<>?&]+")
-SECRET_KEYS = ("password", "activation_code", "code_plain", "authorization", "cookie", "secret")
+SECRET_KEYS = ("password", "activation_code", "code_plain", "authorization", "cookie", "secret", "token")
 
 
 def mask_text(text: str) -> str:
@@ -40,3 +47,12 @@ def mask_secrets(logger: object, method: str, event_dict: MutableMapping[str, An
         if not key.startswith("_"):
             event_dict[key] = "****" if _is_secret(key) else _mask(event_dict[key])
     return event_dict
+
+
+async def bind_job(call_next: Callable[[], Awaitable[Any]], context: JobContext, worker: object) -> Any:
+    """Worker middleware: every line of a job names the job, its task, and the rows that its arguments name."""
+    about = {name: value for name, value in context.job.task_kwargs.items() if name.endswith("_id")}
+    # Not taken away at the end: procrastinate's own line about the outcome comes after this, and each job runs in a
+    # context of its own.
+    structlog.contextvars.bind_contextvars(job_id=context.job.id, task=context.job.task_name, **about)
+    return await call_next()

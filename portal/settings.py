@@ -12,7 +12,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from portal import demo_clock, embedded_postgres
-from portal.logs import mask_secrets
+from portal.logs import bind_job, mask_secrets
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -66,7 +66,9 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "portal.health.ProbeMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "portal.request_log.RequestMiddleware",
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -76,7 +78,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.LoginRequiredMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
 ]
@@ -185,6 +186,8 @@ CONTENT_SECURITY_POLICY = {
 }
 SECURE_PLAIN_HTTP = env.bool("SECURE_PLAIN_HTTP", default=_LOCAL)
 SECURE_SSL_REDIRECT = not SECURE_PLAIN_HTTP
+# Probes ask this process itself, past the proxy that speaks TLS.
+SECURE_REDIRECT_EXEMPT = [r"^(livez|readyz|metrics)$"]
 BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 # Without it all customers would share the proxy's address and so one limit of sign-ins.
@@ -259,11 +262,21 @@ PROCRASTINATE_WORKER_DEFAULTS = {
     # An attempt may take VENDOR_ATTEMPT_DEADLINE; whatever outlives this is found again by its heartbeat.
     "shutdown_graceful_timeout": env.float("WORKER_SHUTDOWN_TIMEOUT", default=60.0),
     "delete_jobs": "successful",
+    "worker_middleware": [bind_job],
 }
 
 # Seconds by which business time runs ahead; web, worker and emulator share it, and so does a command beside a demo.
 _kept = demo_clock.kept(embedded_postgres.demo_data(sys.argv)) if _OF_THE_DEMO else timedelta()
 CLOCK_OFFSET = timedelta(seconds=env.float("CLOCK_OFFSET", default=_kept.total_seconds()))
+
+# --- operations ------------------------------------------------------------------------------------------------------
+# Opens /metrics, and the details of /readyz; without one there are none.
+OPERATIONS_TOKEN = env.str("OPERATIONS_TOKEN", default="")
+# A job under the lock of another one may have to wait for JOB_SOON, which is no fault.
+READY_JOB_AGE = env.float("READY_JOB_AGE", default=600.0)
+# The last order of a bulk run of a million is due for some twenty minutes before its turn comes.
+READY_ORDER_AGE = env.float("READY_ORDER_AGE", default=3600.0)
+METRICS_WINDOW = env.float("METRICS_WINDOW", default=300.0)
 
 # --- logs ------------------------------------------------------------------------------------------------------------
 LOGGING = {

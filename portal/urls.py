@@ -5,7 +5,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from portal import home, theme
+from portal import health, home, theme
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
@@ -34,6 +34,8 @@ sign_in = [
 ]
 
 urlpatterns = [
+    path("livez", health.livez, name="livez"),
+    path("readyz", health.readyz, name="readyz"),
     path("", home.home, name="home"),
     path("theme/", theme.choose, name="theme"),
     path("account/", include(sign_in)),

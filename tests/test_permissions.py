@@ -88,6 +88,9 @@ def bss_action(stem: str, *allowed: str, on: str = "subscription", about: str = 
 
 # URL name -> (what its arguments name, expected status of a GET by person). 405 stands for "POST only".
 TABLE: dict[str, tuple[str, dict[str, int]]] = {
+    "livez": ("", everyone(200, 200)),
+    # No worker runs here, and there is no token that would open the metrics.
+    "readyz": ("", everyone(503, 503)),
     "home": ("", everyone(302)),
     "theme": ("", everyone(405, 405)),
     "account_login": ("", everyone(302, 200)),

@@ -11,8 +11,9 @@ __all__ = ["things"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# Answers that are no pages: a file, a fragment, a script.
+# Answers that are no pages: a probe, a file, a fragment, a script.
 NO_PAGES = {
+    "livez",
     "admin:jsi18n",
     "admin:autocomplete",
     "storefront:statement_csv",

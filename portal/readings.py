@@ -1,0 +1,101 @@
+"""How the running system is doing, read from its database: what `/readyz`, `/metrics` and `doctor` all look at.
+
+Each function is one statement that reads an index, so that a base of any size may be asked every few seconds. Ages of
+jobs and workers are measured by PostgreSQL's clock, which wrote their instants.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from django.conf import settings
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.utils import ProgrammingError
+
+from subscriptions import clock
+from subscriptions.models import Order, OrderStatus
+
+# Work that may wait for as long as it takes, such as bulk orders and thousands of notices, has less than this.
+PEOPLE_WAIT = 0
+EVERYTHING = -(2**31)
+
+
+def missing_migrations() -> list[str]:
+    """Names of the newest migrations of this code that the database has not seen, such as `subscriptions.0001_x`."""
+    try:
+        applied = set(MigrationRecorder(connection).migration_qs.values_list("app", "name"))
+    except ProgrammingError:
+        applied = set()
+    return [f"{app}.{name}" for app, name in _newest() if (app, name) not in applied]
+
+
+@lru_cache
+def _newest() -> list[tuple[str, str]]:
+    # Read from the disk once: a process runs the code that it was started with.
+    return sorted(MigrationLoader(None).graph.leaf_nodes())
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    alive: int
+    silent_for: float | None
+    """Seconds since any worker was heard of; None when none is known."""
+
+
+def workers() -> Workers:
+    """How many workers gave a sign of life lately; one that was killed counts until WORKER_STALLED_AFTER is over."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FILTER (WHERE last_heartbeat > now() - %s * interval '1 second'),"
+            " extract(epoch FROM now() - max(last_heartbeat))::float8 FROM procrastinate_workers",
+            [settings.WORKER_STALLED_AFTER],
+        )
+        return Workers(*cursor.fetchone())
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    name: str
+    waiting: int
+    """Jobs that may run now."""
+    later: int
+    """Jobs that wait for their time, such as the next try of a mail."""
+    age: float
+    """Seconds for which the oldest of those that may run has waited."""
+
+
+# A job does not hold when it was deferred: its first event does, and is looked up for the oldest of a queue only.
+_QUEUES = """
+    SELECT queue_name, waiting, later,
+           coalesce(extract(epoch FROM now() - least(due_since, deferred.at)), 0)::float8
+    FROM (
+        SELECT queue_name,
+               count(*) FILTER (WHERE scheduled_at IS NULL OR scheduled_at <= now()) AS waiting,
+               count(*) FILTER (WHERE scheduled_at > now()) AS later,
+               min(scheduled_at) FILTER (WHERE scheduled_at <= now()) AS due_since,
+               min(id) FILTER (WHERE scheduled_at IS NULL) AS oldest
+        FROM procrastinate_jobs
+        WHERE status = 'todo' AND priority >= %s
+        GROUP BY queue_name
+    ) AS queue
+    LEFT JOIN LATERAL (
+        SELECT min(at) AS at FROM procrastinate_events WHERE job_id = oldest AND type = 'deferred'
+    ) AS deferred ON true
+    ORDER BY queue_name
+"""
+
+
+def queues(*, priority: int = EVERYTHING) -> list[Queue]:
+    """The queues that have jobs of at least that priority waiting; those of less are neither counted nor looked at."""
+    with connection.cursor() as cursor:
+        cursor.execute(_QUEUES, [priority])
+        return [Queue(*row) for row in cursor.fetchall()]
+
+
+def oldest_due_order() -> float:
+    """Seconds for which the order has been due that has waited longest to be tried; 0 when none is due."""
+    now = clock.now()
+    due = Order.objects.filter(status__in=[OrderStatus.PLACED, OrderStatus.IN_PROGRESS], next_attempt_at__lte=now)
+    since = due.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
+    return (now - since).total_seconds() if since else 0.0
