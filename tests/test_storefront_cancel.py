@@ -281,6 +281,16 @@ def test_kept_it_goes_on_without_any_trace_in_the_ledger(door, begun, cast, run,
     assert amounts(subscription) == [("period", Decimal("87.50"))]
 
 
+def test_in_the_last_period_of_a_term_without_renewal_keeping_promises_no_charge(door, begun):
+    for renews, words in (
+        (True, "Keeping it costs nothing. From 15 February 2027 on: EUR 87.50 a month, excl. VAT"),
+        (False, "Keeping it costs nothing, and nothing more is charged in this term"),
+    ):
+        subscription = begun("2027-01-15", {"term_months": 1}, auto_renew=renews)
+        end_later(door, subscription)
+        assert words in text(door.get(path(subscription, "keep/")))
+
+
 def test_kept_twice_it_is_kept_once(door, subscription, emulator):
     end_later(door, subscription)
     sent = keep(door, subscription)

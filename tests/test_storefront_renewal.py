@@ -148,9 +148,9 @@ def test_switched_off_it_says_what_happens_at_the_end_and_when(door, cast, begun
     answer, shown = confirm(door, subscription, "auto_renew")
     page = text(shown)
     assert "Now Renewed on 15 March 2027 for 2 months, at EUR 87.50 a month" in page
-    assert "After Ends on 15 March 2027. Nothing more is charged" in page
+    assert "Switched off Ends on 15 March 2027. Nothing more is charged" in page
     assert "It can still be renewed until 29 March 2027. Then the activation code stops working" in page
-    assert "Change your mind Until 15 March 2027" in page
+    assert "You can switch it back Until 15 March 2027" in page
     assert "Switch automatic renewal off" in buttons(shown)
     order = Order.objects.get()
     assert (order.status, order.before, order.after) == (
@@ -168,7 +168,7 @@ def test_switched_off_it_says_what_happens_at_the_end_and_when(door, cast, begun
 def test_switched_on_again_it_is_renewed(door, begun, run):
     subscription = begun("2027-01-15", {"term_months": 1}, auto_renew=False)
     _, shown = confirm(door, subscription, "auto_renew")
-    assert "After Renewed on 15 February 2027 for 1 month, at EUR 87.50 a month" in text(shown)
+    assert "Switched on Renewed on 15 February 2027 for 1 month, at EUR 87.50 a month" in text(shown)
     assert "Switch automatic renewal on" in buttons(shown)
     assert run("2027-02-15") == {"billed": 1, "renewed": 1}
 

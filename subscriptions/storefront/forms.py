@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from django import forms
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from subscriptions import actions
 from subscriptions.actions import Action, NotAllowed
@@ -46,6 +48,11 @@ class SeatsForm(forms.Form):
         """The number typed (or the nearest possible one), one up or down, kept within the range."""
         start = whole_number(typed)
         return min(max((self.subscription.seats if start is None else start) + by, self.low), self.high)
+
+
+def as_choice(title: str, text: str) -> SafeString:
+    """A label of two lines, for a choice that needs to be explained."""
+    return format_html("<span><strong>{}</strong><br>{}</span>", title, text)
 
 
 def _offer(field: forms.Field, choices: Sequence[tuple[str, str]], *, ask_first: bool = False) -> None:
@@ -135,7 +142,6 @@ class SkuForm(forms.Form):
     sku = forms.CharField(widget=forms.HiddenInput)
     seats = forms.CharField(
         label="How many seats?",
-        required=False,
         widget=forms.TextInput(attrs={"inputmode": "numeric", "class": "seats-input"}),
     )
     when = forms.ChoiceField(
@@ -153,6 +159,7 @@ class SkuForm(forms.Form):
         low, high = actions.seat_range(actions.CHANGE_SKU, self._after)
         between = f"Between {low:,} and {high:,}." if low < high else f"Only {low:,} is possible."
         self.fields["seats"].help_text = f"The new total. You have {subscription.seats:,}. {between}"
+        self.fields["seats"].error_messages["required"] = f"Enter the new number of seats. {between}"
         _offer(self.fields["when"], choices)
 
     def clean_seats(self) -> int:

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.http import HttpResponse
 from django.shortcuts import render
-from django.utils.html import format_html
 from django.views.decorators.http import require_http_methods, require_safe
 
 from subscriptions import actions, clock, lifecycle, pricing, quotes
@@ -13,7 +12,7 @@ from subscriptions.models import Subscription
 from subscriptions.quotes import Pinned
 from subscriptions.storefront import proposals, quoted
 from subscriptions.storefront.access import SignedIn, refused, subscription_or_404
-from subscriptions.storefront.forms import CancelForm, plain_lines
+from subscriptions.storefront.forms import CancelForm, as_choice, plain_lines
 from subscriptions.storefront.proposals import Proposal
 
 
@@ -44,7 +43,7 @@ def _field_page(
 ) -> HttpResponse:
     subscription = about.subscription
     offered = [(when, _propose(about, when)) for when in _whens(subscription)]
-    choices = [(when, format_html("<span><strong>{}</strong> {}</span>", *_words(one))) for when, one in offered]
+    choices = [(when, as_choice(*_words(one))) for when, one in offered]
     context = {
         "subscription": subscription,
         "account": subscription.account,

@@ -89,10 +89,14 @@ def _if_kept(subscription: Subscription) -> list[tuple[str, str]]:
     ]
     if subscription.trial_ends:
         return [*rows, ("Trial", format_html("Until {}, unless it is converted", _day(subscription.trial_ends)))]
-    if subscription.term_end:
-        rows.append(("Renews automatically", _renews(subscription, subscription.term_end)))
-    paid_from = subscription.period_end and _day(subscription.period_end)
-    return [*rows, ("Money", format_html("Keeping it costs nothing. From {} on: {}, excl. VAT", paid_from, each))]
+    period_end, term_end = subscription.period_end, subscription.term_end
+    if period_end is None or term_end is None:
+        return rows
+    rows.append(("Renews automatically", _renews(subscription, term_end)))
+    if not subscription.auto_renew and term_end <= period_end:
+        return [*rows, ("Money", "Keeping it costs nothing, and nothing more is charged in this term")]
+    words = "Keeping it costs nothing. From {} on: {}, excl. VAT"
+    return [*rows, ("Money", format_html(words, _day(period_end), each))]
 
 
 def _renews(subscription: Subscription, term_end: date) -> str:
@@ -170,13 +174,16 @@ def _switching(proposal: Proposal) -> dict[str, Any]:
     each = costs.per_period(subscription, proposal.prices)
     renews = format_html("Renewed on {} for {}, at {}, excl. VAT", _day(ends), _months(subscription), each)
     expires = format_html("Ends on {}. Nothing more is charged", _day(ends))
-    rows: list[tuple[str, str]] = [("Now", expires if on else renews), ("After", renews if on else expires)]
+    rows: list[tuple[str, str]] = [
+        ("Now", expires if on else renews),
+        ("Switched on" if on else "Switched off", renews if on else expires),
+    ]
     if not on:
         rows.append(("After the end", _grace(subscription, ends)))
     if scheduled and not on and lifecycle.is_at_renewal(scheduled, subscription):
         planned = lifecycle.planned_words(scheduled, subscription)
         rows.append(("Planned change", f"{planned} It is withdrawn, since there is no renewal."))
-    rows.append(("Change your mind", format_html("Until {}", _day(ends))))
+    rows.append(("You can switch it back", format_html("Until {}", _day(ends))))
     return {"rows": rows, "button": f"Switch automatic renewal {'on' if on else 'off'}"}
 
 

@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.html import format_html
 from django.views.decorators.http import require_http_methods, require_safe
 
 from subscriptions import actions, clock, lifecycle, pricing, quotes
@@ -18,7 +17,7 @@ from subscriptions.quotes import Pinned, Prices
 from subscriptions.storefront import costs, proposals, quoted
 from subscriptions.storefront.access import SignedIn, refused, subscription_or_404
 from subscriptions.storefront.costs import Price
-from subscriptions.storefront.forms import SkuForm
+from subscriptions.storefront.forms import SkuForm, as_choice
 from subscriptions.storefront.proposals import Proposal
 from subscriptions.storefront.targets import nearest, whens
 
@@ -111,10 +110,7 @@ def _form(data: Any, subscription: Subscription, declared: ChangeTarget) -> SkuF
             "Until then everything stays as it is, and you can undo it.",
         ),
     }
-    choices = [
-        (when, format_html("<span><strong>{}</strong> {}</span>", *words[when]))
-        for when in whens(subscription, declared)
-    ]
+    choices = [(when, as_choice(*words[when])) for when in whens(subscription, declared)]
     return SkuForm(data, target=declared.target, subscription=subscription, choices=choices)
 
 
