@@ -145,6 +145,33 @@ def test_a_discount_and_a_new_price_list_hold_from_the_next_period_on(begun, run
     assert lines(subscription) == billed(("2027-02-15", "2027-03-15"), amount=Decimal("90.00"))
 
 
+def test_those_that_renew_in_one_pass_pay_their_own_price(begun, run):
+    first = begun("2027-01-15")
+    common = {"sku": first.sku, "created_at": instant("2027-01-15")}
+    PriceBand.objects.create(sku=first.sku, seats_from=1, price="4.00", currency="CHF")
+    cheap = AccountFactory(discount=10)
+    seats, discount, currency, month, stopped = (
+        SubscriptionFactory(**common | more)
+        for more in (
+            {"seats": 30},
+            {"account": cheap},
+            {"account": AccountFactory(currency="CHF")},
+            {"created_at": instant("2027-01-14")},
+            {"status": "suspended"},
+        )
+    )
+    assert run("2027-02-15") == {"billed": 5, "unbilled": 1}
+    found = [lines(one)[0][1:] for one in (first, seats, discount, currency, month)]
+    assert found == [
+        ("2027-02-15", "2027-03-15", PRICE),
+        ("2027-02-15", "2027-03-15", Decimal("105.00")),
+        ("2027-02-15", "2027-03-15", Decimal("78.75")),
+        ("2027-02-15", "2027-03-15", Decimal("100.00")),
+        ("2027-02-14", "2027-03-14", PRICE),
+    ]
+    assert not lines(stopped)
+
+
 @pytest.mark.parametrize(
     ("begins", "sku", "expected"),
     [
@@ -326,6 +353,17 @@ def test_a_planned_decrease_is_applied_before_the_renewal_bills(begun, run, drai
     ]  # fmt: skip
 
 
+def test_a_planned_order_learns_on_its_day_what_it_changes(begun, run, drain):
+    subscription = begun("2027-01-15")
+    planned = place(subscription, "decrease", 20)
+    place(subscription, "increase", 30, planned="keep")
+    drain()
+    assert fresh(planned).before == {"Seats": 25}
+    run("2027-02-15")
+    assert fresh(planned).before == {"Seats": 30}
+    assert events(subscription, "decrease.due")[0].before == {"Seats": 30}
+
+
 def test_a_planned_decrease_that_the_vendor_refuses_leaves_the_old_count_to_be_billed(begun, run, drain, emulator):
     subscription = begun("2027-01-15")
     order = place(subscription, "decrease", 20)
@@ -462,7 +500,7 @@ def test_without_automatic_renewal_the_term_expires_and_the_grace_ends_it(begun,
     assert fresh(subscription).grace_ends == date(2027, 2, 25)
     [event] = events(subscription)
     assert (event.kind, event.before) == ("expire.expired", {"Status": "active"})
-    assert event.after == {"Status": "expired", "Renewable until": "2027-02-25"}
+    assert event.after == {"Status": "expired", "Renewable until": "2027-02-24"}
     assert not run(instant("2027-02-25") - SECOND)
     assert emulator.control.subscriber(subscription.subscriber_id).status == "Started"
     assert run("2027-02-25") == {"grace": 1}
@@ -562,6 +600,15 @@ def test_an_end_known_from_the_vendor_comes_after_the_periods_before_it(begun, r
     assert fresh(subscription).status == "cancelled"
     assert len(lines(subscription)) == 2
     assert Order.objects.get().reason == "Its end has come."
+
+
+def test_an_end_after_a_term_that_is_not_renewed_is_kept(begun, run, drain):
+    subscription = begun(
+        "2027-01-15", {"term_months": 1}, auto_renew=False, status="ending", ends_at=instant("2027-03-20")
+    )
+    assert run("2027-03-21") == {"billed": 2, "renewed": 2, "ended": 1}
+    drain()
+    assert fresh(subscription).status == "cancelled"
 
 
 def test_an_end_that_the_vendor_refuses_is_asked_for_again_a_day_later_and_bills_nothing(
