@@ -4,8 +4,9 @@ import re
 import socketserver
 import threading
 from collections import Counter
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from smtplib import SMTPException
 from zoneinfo import ZoneInfo
 
@@ -14,14 +15,14 @@ from django.conf import settings
 from django.template.loader import get_template
 from django.utils.html import strip_tags
 
-from subscriptions import lifecycle, notifications
+from subscriptions import clock, lifecycle, notifications
 from subscriptions.actions import BSS, STOREFRONT, SYSTEM
 from subscriptions.models import Account, Event, Language, Notice
 from subscriptions.models.notice import STAFF_KINDS, NoticeKind, kinds_of
 from subscriptions.notifications import letters
 from subscriptions.notifications.words import PHRASES, Tongue
 from subscriptions.pricing import Later, Line, Quote
-from tests.factories import OrderFactory, ProductFactory, SKUFactory
+from tests.factories import EventFactory, OrderFactory, ProductFactory, SKUFactory
 from tests.test_notices import AT, COSTS, DUE, REST, TOLD, happened
 from tests.worker_process import WorkerProcess, wait_until
 
@@ -229,12 +230,12 @@ SAID = {
         ("Laufzeit endet am 1. April 2027", "in 1 Tag, und es verlängert sich nicht", "1 Platz für 1.500 JPY im Jahr"),
     ),
     "an expiry with a grace": (
-        "expire.expired", "expired", {"after": {"Status": "expired", "Renewable until": "2027-03-22"}},
+        "expire.expired", "expired", {"after": {"Status": "expired", "Renewable until": "2027-03-21"}},
         ("Expired", "you can renew it until the end of 21 March 2027"),
         ("Abgelaufen", "bis einschließlich 21. März 2027 verlängern"),
     ),
     "an expiry without": (
-        "expire.expired", "expired", {"after": {"Status": "expired", "Renewable until": "2027-03-08"}},
+        "expire.expired", "expired", {"after": {"Status": "expired", "Renewable until": "2027-03-07"}},
         ("Expired", "It can no longer be renewed."), ("Abgelaufen", "Es lässt sich nicht mehr verlängern."),
     ),
     "the end of a trial": (
@@ -297,7 +298,7 @@ def test_every_event_that_is_told_can_be_written_as_each_of_its_kinds(language, 
     """Whatever the order was for; a template or phrase that is missing would fail here and not at night."""
     afters = {
         "renewal.reminder": REMINDER,
-        "expire.expired": {"Renewable until": "2027-03-22"},
+        "expire.expired": {"Renewable until": "2027-03-21"},
         "auto_renew": {"Renews automatically": True},
         "change_sku": {"SKU": "KL-GONE", "Seats": 25},
     }
@@ -557,3 +558,11 @@ def test_a_worker_tries_again_until_each_notice_is_sent_once(cast, acme, mail_se
     sent_to = Counter(re.search(r"^To: (\S+)", letter, re.MULTILINE)[1] for letter in mail_server.taken)
     assert sent_to == {"owner@acme.example": 1, "manager@acme.example": 1}
     assert mail_server.tried == 4
+
+
+def test_a_mail_is_dated_by_the_clock_that_its_words_go_by(cast, settings):
+    settings.CLOCK_OFFSET = timedelta(days=120)
+    event = EventFactory(subscription__account=cast.acme, kind="suspend.completed")
+    notice = Notice.objects.create(event=event, user=cast.owner, kind="suspension")
+    dated = parsedate_to_datetime(letters.letter(notice).message()["Date"])
+    assert abs(dated - clock.now()) < timedelta(minutes=1)

@@ -232,7 +232,7 @@ class Steps:
         subscription.expire(at=actions.midnight(ended, subscription.account), grace_ends=ended + timedelta(days=days))
         self._tell(
             subscription, "expire.expired", before=before,
-            after={"Status": str(subscription.status), "Renewable until": f"{subscription.grace_ends}"},
+            after={"Status": str(subscription.status), "Renewable until": f"{subscription.renewable_until}"},
         )  # fmt: skip
         self._change(subscription, "expired", due)
 

@@ -1,7 +1,7 @@
 """The running service of one account for one SKU, and its life cycle."""
 
 import secrets
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pgtrigger
@@ -179,6 +179,11 @@ class Subscription(models.Model):
     def number(self) -> str:
         """The subscription ID that people see and search for, such as SUB-000123."""
         return f"SUB-{self.pk:06d}"
+
+    @property
+    def renewable_until(self) -> date | None:
+        """The last day on which an expired subscription can be renewed."""
+        return self.grace_ends - timedelta(days=1) if self.grace_ends else None
 
     @property
     def masked_code(self) -> str:

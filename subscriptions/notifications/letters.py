@@ -1,7 +1,8 @@
 """A notice as a mail: the same words as text and as HTML, in the language and time zone of the account."""
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
+from email.utils import format_datetime
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,7 +14,7 @@ from django.template.loader import get_template, render_to_string
 from django.urls import reverse
 from django.utils.text import Truncator
 
-from subscriptions import actions
+from subscriptions import actions, clock
 from subscriptions.models import SKU, Event, Language, Notice, Order, OrderStatus, Subscription
 from subscriptions.models.notice import STAFF_KINDS, NoticeKind
 from subscriptions.notifications.recipients import STAFF_GROUP, replacing
@@ -44,8 +45,8 @@ def letter(notice: Notice) -> EmailMultiAlternatives:
         subject,
         render_to_string("email/frame.txt", frame),
         to=[notice.user.email],
-        # Holiday answers and the like stay away.
-        headers={"Auto-Submitted": "auto-generated"},
+        # Holiday answers and the like stay away; the date is that of the clock which the words go by.
+        headers={"Auto-Submitted": "auto-generated", "Date": format_datetime(clock.now())},
     )
     mail.attach_alternative(render_to_string("email/frame.html", frame), "text/html")
     return mail
@@ -135,7 +136,7 @@ class _About:
                     "reduce_until": self.tongue.day(date.fromisoformat(after["Reduce until"])),
                 }
             case K.EXPIRED:
-                last = date.fromisoformat(after["Renewable until"]) - timedelta(days=1)
+                last = date.fromisoformat(after["Renewable until"])
                 in_grace = last >= actions.local_day(self.event.at, self.event.account)
                 facts["renew_until"] = self.tongue.day(last) if in_grace else ""
         return facts

@@ -112,7 +112,7 @@ def renew(request: SignedIn, pk: int) -> HttpResponse:
     """Another term for one that expired, from the day on which the old one ended."""
 
     def show(proposal: Proposal) -> dict[str, Any]:
-        subscription, until = proposal.subscription, proposal.subscription.grace_ends
+        subscription, until = proposal.subscription, proposal.subscription.renewable_until
         # Without a gap, whatever day it is by now.
         begins = subscription.term_end or proposal.on
         ends = pricing.add_months(begins, subscription.sku.term_months, subscription.anchor_day or begins.day)

@@ -109,7 +109,7 @@ def renewal(subscription: Subscription) -> Renewal:
         case S.FAILED | S.CANCELLED:
             return Renewal("None")
         case S.EXPIRED:
-            return Renewal("Can be renewed until", subscription.grace_ends)
+            return Renewal("Can be renewed until", subscription.renewable_until)
     if ends is not None:
         return Renewal("Ends on", ends)
     if subscription.trial_ends:
@@ -275,8 +275,8 @@ def attention(about: actions.Situation, lines: list[words.Line], ways: dict[str,
             day = actions.day(subscription.ends_at, subscription)
             text = "It works as before until then. After that its activation code stops working."
             return Attention("warn", f"Ends on {day}", text, ways.get("keep", ""), actions.KEEP.label)
-        case S.EXPIRED if subscription.term_end and subscription.grace_ends:
-            ended, until = actions.date_words(subscription.term_end), actions.date_words(subscription.grace_ends)
+        case S.EXPIRED if subscription.term_end and subscription.renewable_until:
+            ended, until = actions.date_words(subscription.term_end), actions.date_words(subscription.renewable_until)
             text = f"It can be renewed until {until}. After that it is over, and its activation code stops working."
             return Attention("warn", f"The term ended on {ended}", text, ways.get("renew", ""), actions.RENEW.label)
         case S.CANCELLED if subscription.cancelled_at:
