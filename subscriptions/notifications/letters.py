@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import date
-from email.utils import format_datetime
 from decimal import Decimal
+from email.utils import format_datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
