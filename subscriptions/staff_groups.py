@@ -11,17 +11,20 @@ _VIEWS = tuple(
     for model in ("account", "member", "product", "sku", "priceband", "subscription", "order", "vendorcall", "event",
                   "user", "vendorstate", "charge", "notice", "approvallimit", "changetarget")
 )  # fmt: skip
+_DECISIONS = tuple(action.permission.removeprefix("subscriptions.") for action in (actions.APPROVE, actions.REJECT))
 _ALL_ACTIONS = tuple(f"{stem}_subscription" for stem in actions.ACTIONS)
 _CATALOGUE = tuple(
-    f"{verb}_{model}" for verb in ("add", "change", "delete") for model in ("product", "sku", "priceband")
+    f"{verb}_{model}"
+    for verb in ("add", "change", "delete")
+    for model in ("product", "sku", "priceband", "approvallimit", "changetarget")
 )
 _ACCOUNTS = ("add_account", "change_account", "add_member", "change_member", "delete_member", "add_user", "change_user")
 
 # product.md, section 6.
 STAFF_GROUPS: dict[str, tuple[str, ...]] = {
     "Support": (*_VIEWS, "details_subscription", "retry_subscription"),
-    "Operator": (*_VIEWS, *_ALL_ACTIONS, *_ACCOUNTS),
-    "Approver": (*_VIEWS, "approve_subscription", "reject_subscription"),
+    "Operator": (*_VIEWS, *(one for one in _ALL_ACTIONS if one not in _DECISIONS), *_ACCOUNTS),
+    "Approver": (*_VIEWS, *_DECISIONS),
     "Catalogue manager": (*_VIEWS, *_CATALOGUE),
     "Auditor": _VIEWS,
 }

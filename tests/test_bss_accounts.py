@@ -39,7 +39,8 @@ def members(account, *rows, **more):
             {f"members-{number}-id": member.pk} if member else {}
         )
         given |= {f"members-{number}-DELETE": "on"} if delete else {}
-    return {"name": account.name, "time_zone": account.time_zone, **given, **more}
+    kept = {name: getattr(account, name) for name in ("name", "time_zone", "language", "currency", "discount")}
+    return {**kept, **given, **more}
 
 
 def test_an_account_with_its_members(operator):

@@ -19,7 +19,7 @@ CHANGES = {
     "decrease": ("active", {"seats": "20"}, {"Seats": 20}),
     "suspend": ("active", {}, {"Status": "suspended"}),
     "activate": ("suspended", {}, {"Status": "active"}),
-    "cancel": ("active", {"typed": None}, {"Status": "cancelled"}),
+    "cancel": ("active", {"ends": "now", "typed": None}, {"Status": "cancelled"}),
 }
 GROUPS = {"support": "Support", "operator": "Operator", "approver": "Approver", "auditor": "Auditor"}
 GROUPS["catalogue_manager"] = "Catalogue manager"
@@ -41,6 +41,12 @@ def answers(subscription, stem, **more):
     if "typed" in fields:
         fields["typed"] = subscription.number
     return {**fields, **more}
+
+
+def shown(browser, subscription, stem, **more):
+    """What the check page sends back: the answers, and what it showed."""
+    page = browser.post(url(stem, subscription, check=True), answers(subscription, stem, **more)).content.decode()
+    return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', page))
 
 
 @pytest.fixture
@@ -105,7 +111,7 @@ def test_one_permission_for_each_action(person, stem, make, cast, signed_in):
     given = answers(subscription, stem)
     assert browser.get(url(stem, subscription)).status_code == (200 if may else 403)
     assert browser.post(url(stem, subscription, check=True), given).status_code == (200 if may else 403)
-    answer = browser.post(url(stem, subscription), given)
+    answer = browser.post(url(stem, subscription), shown(signed_in(cast.operator), subscription, stem))
     assert answer.status_code == (302 if may else 403)
     assert Order.objects.count() == may
     if not may:
@@ -134,7 +140,7 @@ def test_get_changes_nothing(stem, operator, make):
 @pytest.mark.parametrize("stem", CHANGES)
 def test_the_same_check_page_sent_twice_leads_to_the_same_order(stem, operator, make):
     subscription = make(CHANGES[stem][0])
-    given = answers(subscription, stem)
+    given = shown(operator, subscription, stem)
     first, second = (operator.post(url(stem, subscription), given) for _ in range(2))
     assert first.status_code == second.status_code == 302
     assert first.url == second.url
@@ -142,7 +148,7 @@ def test_the_same_check_page_sent_twice_leads_to_the_same_order(stem, operator, 
 
 
 def test_the_same_check_page_sent_after_the_change_leads_to_its_order(operator, subscription, drain):
-    given = answers(subscription, "increase")
+    given = shown(operator, subscription, "increase")
     first = operator.post(url("increase", subscription), given)
     drain()
     assert Order.objects.get().status == "completed"
@@ -301,7 +307,7 @@ def test_what_the_status_forbids_is_refused_with_the_sentence(status, stem, sent
 def test_the_whole_way_to_the_vendor_and_back(stem, operator, make, at_vendor, drain):
     status, _, after = CHANGES[stem]
     subscription = at_vendor(make(status))
-    operator.post(url(stem, subscription), answers(subscription, stem))
+    operator.post(url(stem, subscription), shown(operator, subscription, stem))
     drain()
     changed = type(subscription).objects.get(pk=subscription.pk)
     assert Order.objects.get().status == "completed"

@@ -19,14 +19,15 @@ def manager(cast, signed_in):
     return signed_in(cast.catalogue_manager)
 
 
-def form(sku, bands=(), **more):
-    given = {name: value for name, value in model_to_dict(sku).items() if value is not False and name != "id"}
-    rows = {
-        "price_bands-TOTAL_FORMS": len(bands),
-        "price_bands-INITIAL_FORMS": sum(1 for one in bands if one.get("id")),
-    }
-    for number, band in enumerate(bands):
-        rows |= {f"price_bands-{number}-{name}": value for name, value in band.items()}
+def form(sku, bands=(), limits=(), targets=(), **more):
+    fields = model_to_dict(sku, exclude=["id", "change_targets"])
+    given = {name: value for name, value in fields.items() if value is not False}
+    rows = {}
+    for prefix, found in (("price_bands", bands), ("approval_limits", limits), ("targets", targets)):
+        rows[f"{prefix}-TOTAL_FORMS"] = len(found)
+        rows[f"{prefix}-INITIAL_FORMS"] = sum(1 for one in found if one.get("id"))
+        for number, row in enumerate(found):
+            rows |= {f"{prefix}-{number}-{name}": value for name, value in row.items()}
     return {**given, **rows, **more}
 
 
@@ -89,7 +90,7 @@ def test_what_is_running_is_not_deleted(manager):
     assert SKU.objects.filter(pk=subscription.sku_id).exists()
     band = PriceBandFactory()
     manager.post(url("sku", "delete", band.sku_id), {"post": "yes"})
-    assert not PriceBand.objects.exists()
+    assert not PriceBand.objects.filter(sku=band.sku_id).exists()
 
 
 @pytest.mark.parametrize("person", ["support", "operator", "approver", "auditor"])

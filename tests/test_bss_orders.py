@@ -181,9 +181,9 @@ def test_the_vendors_refusal_stands_on_the_page(operator, subscription, emulator
 
 def test_the_same_number_of_queries_whatever_the_history(cast, signed_in, held, django_assert_num_queries):
     operator = signed_in(cast.operator)
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         operator.get(page_of(held))
     for _ in range(60):
         VendorCallFactory(order=held, outcome="done")
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(8):
         operator.get(page_of(held))

@@ -91,6 +91,7 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     "livez": ("", everyone(200, 200)),
     # No worker runs here, and there is no token that would open the metrics.
     "readyz": ("", everyone(503, 503)),
+    "metrics": ("", everyone(404, 404)),
     "home": ("", everyone(302)),
     "theme": ("", everyone(405, 405)),
     "account_login": ("", everyone(302, 200)),
@@ -167,6 +168,11 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     **bss_action("suspend", "operator"),
     **bss_action("activate", "operator"),
     **bss_action("cancel", "operator"),
+    **bss_action("keep", "operator"),
+    **bss_action("renew", "operator"),
+    **bss_action("convert", "operator"),
+    **bss_action("auto_renew", "operator"),
+    **bss_action("change_sku", "operator"),
     "admin:subscriptions_subscription_details": ("subscription", staff("operator", "support")),
     **bss_action("take_theirs", "operator", about="difference"),
     **bss_action("push_ours", "operator", about="difference"),
@@ -176,6 +182,9 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     "admin:subscriptions_subscription_code_mail": ("subscription", staff(others=405)),
     **bss_action("retry", "operator", "support", on="order"),
     **bss_action("give_up", "operator", on="order"),
+    **bss_action("undo", "operator", on="order"),
+    **bss_action("approve", "approver", on="order"),
+    **bss_action("reject", "approver", on="order"),
     **bss_action("correct", "operator", on="charge"),
 }
 

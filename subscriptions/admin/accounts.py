@@ -1,9 +1,11 @@
 """Customer companies with their members, and people."""
 
 import zoneinfo
+from decimal import Decimal
 from typing import Any
 
 from allauth.account.models import EmailAddress
+from babel import Locale
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -19,6 +21,7 @@ from django.views.decorators.http import require_POST
 
 from portal.sign_in_forms import ResetPasswordForm
 from subscriptions.admin import statements
+from subscriptions.admin.catalogue import clean_currency
 from subscriptions.admin.flow import action_urls
 from subscriptions.admin.lists import KeyedAdmin
 from subscriptions.admin.start import StartView
@@ -28,7 +31,23 @@ from subscriptions.models import Account, Member, Role, User
 class AccountForm(forms.ModelForm):
     class Meta:
         model = Account
-        fields = ("name", "time_zone")
+        fields = ("name", "language", "time_zone", "currency", "discount", "legal_name", "address", "country", "vat_id")
+
+    def clean_currency(self) -> str:
+        return clean_currency(self.cleaned_data["currency"])
+
+    def clean_country(self) -> str:
+        typed: str = self.cleaned_data["country"]
+        code = typed.upper()
+        if code and (code not in Locale("en").territories or not code.isalpha() or code == "ZZ"):
+            raise ValidationError(f"“{typed}” is no country. Enter an ISO 3166 code such as SI.")
+        return code
+
+    def clean_discount(self) -> Decimal:
+        discount: Decimal = self.cleaned_data["discount"]
+        if not 0 <= discount <= 100:
+            raise ValidationError("A discount is from 0 to 100 per cent.")
+        return discount
 
     def clean_time_zone(self) -> str:
         name: str = self.cleaned_data["time_zone"]
@@ -107,7 +126,22 @@ class AccountAdmin(KeyedAdmin):
     search_fields = ("name",)
     search_help_text = "A part of the company's name."
     inlines = (MemberInline,)
-    fields = ("name", "time_zone")
+    fieldsets = (
+        (None, {"fields": ("name", "language")}),
+        ("Company", {"fields": ("legal_name", "address", "country", "vat_id")}),
+        (
+            "Money",
+            {
+                "fields": ("currency", "time_zone", "discount"),
+                "description": "Currency and time zone stay once it has a subscription or a charge: its periods and "
+                "its ledger are kept in them. A discount holds for what is ordered and billed from now on.",
+            },
+        ),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        kept = obj is not None and (obj.subscriptions.exists() or obj.charges.exists())
+        return ("currency", "time_zone") if kept else ()
 
     def get_urls(self) -> list[URLPattern]:
         start = action_urls("<int:pk>/start", "subscriptions_account_start", StartView)

@@ -1,16 +1,19 @@
-"""What is sold: products, and SKUs with their price bands."""
+"""What is sold: products, and SKUs with their prices, limits and what they can change to."""
 
+from decimal import Decimal
 from typing import Any
 
+from babel import Locale
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.utils.text import capfirst
 
+from subscriptions.admin.forms import SKUChoice
 from subscriptions.admin.shortcut import subscription_url
-from subscriptions.models import SKU, PriceBand, Product
+from subscriptions.models import SKU, ApprovalLimit, ChangeTarget, PriceBand, Product
 
 OUTSIDE_SHOWN = 20
 
@@ -18,7 +21,7 @@ OUTSIDE_SHOWN = 20
 class ProductForm(forms.ModelForm):
     class Meta:
         model = Product
-        fields = ("vendor", "name", "description", "is_sold")
+        fields = ("vendor", "name", "description", "is_sold", "needs_company_details")
 
     def clean_vendor(self) -> str:
         vendor: str = self.cleaned_data["vendor"]
@@ -38,10 +41,103 @@ class ProductAdmin(admin.ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
 
 
-class PriceBandInline(admin.TabularInline):
-    model = PriceBand
+def clean_currency(typed: str) -> str:
+    """The ISO 4217 code in upper case. Raises ValidationError with the sentence for the page."""
+    code = typed.strip().upper()
+    if code not in Locale("en").currencies or len(code) != 3:
+        raise ValidationError(f"“{typed}” is no currency. Enter an ISO 4217 code such as EUR.")
+    return code
+
+
+class MoneyForm(forms.ModelForm):
+    """A row with amounts in one currency."""
+
+    def clean_currency(self) -> str:
+        return clean_currency(self.cleaned_data["currency"])
+
+    def clean_price(self) -> Decimal:
+        price: Decimal = self.cleaned_data["price"]
+        if price < 0:
+            raise ValidationError("A price is at least 0.")
+        return price
+
+
+class TargetForm(forms.ModelForm):
+    """Another SKU of the same vendor, which is asked for the change."""
+
+    target = SKUChoice(
+        queryset=SKU.objects.select_related("product").order_by("code"),
+        empty_label="Choose a SKU",
+        error_messages={"required": "Choose a SKU."},
+    )
+
+    def clean_target(self) -> SKU:
+        target: SKU = self.cleaned_data["target"]
+        sku = self.instance.sku
+        if target.pk == sku.pk:
+            raise ValidationError("A SKU does not change to itself.")
+        if sku.product_id and target.product.vendor != sku.product.vendor:
+            raise ValidationError(f"{target} is of another vendor ({target.product.vendor}).")
+        return target
+
+
+class DistinctFormSet(forms.BaseInlineFormSet):
+    """Says in a sentence that two rows are for the same."""
+
+    def get_unique_error_message(self, unique_check: Any) -> str:
+        model: Any = self.model
+        names = [str(model._meta.get_field(name).verbose_name) for name in unique_check]
+        return f"Two rows have the same {' and '.join(names)}. Keep one of them."
+
+
+class RowInline(admin.TabularInline):
+    formset = DistinctFormSet
     # One empty row, so that a page without scripts can add too.
     extra = 1
+
+
+class PriceBandInline(RowInline):
+    model = PriceBand
+    form = MoneyForm
+
+
+class ApprovalLimitInline(RowInline):
+    model = ApprovalLimit
+    form = MoneyForm
+
+
+class TargetInline(RowInline):
+    model = ChangeTarget
+    form = TargetForm
+    fk_name = "sku"
+    fields = ("target", "timing")
+    verbose_name_plural = "change targets"
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).select_related("target__product")
+
+
+# The field that a rule of the database is about; its sentence stands beside it.
+_BESIDE = {
+    "sku_seat_range": "seats_max",
+    "sku_term_holds_whole_periods": "term_months",
+    "sku_policies_agree": "decrease_policy",
+}
+
+
+class SKUForm(forms.ModelForm):
+    def add_error(self, field: str | None, error: Any) -> None:
+        """What a rule of the database says stands beside the field that it is about."""
+        if field is None and isinstance(error, ValidationError) and hasattr(error, "error_dict"):
+            sentences = {
+                str(rule.violation_error_message): _BESIDE[rule.name]
+                for rule in SKU._meta.constraints
+                if rule.name in _BESIDE
+            }
+            for one in error.error_dict.pop(NON_FIELD_ERRORS, []):
+                name = sentences.get(str(one.message), NON_FIELD_ERRORS)
+                error.error_dict.setdefault(name, []).append(one)
+        super().add_error(field, error)
 
 
 @admin.register(SKU)
@@ -55,14 +151,21 @@ class SKUAdmin(admin.ModelAdmin):
     list_filter = ("product", "is_sold")
     search_fields = ("code", "name")
     show_facets = admin.ShowFacets.NEVER
-    inlines = (PriceBandInline,)
+    form = SKUForm
+    inlines = (PriceBandInline, ApprovalLimitInline, TargetInline)
     fieldsets = (
         (None, {"fields": ("product", "code", "name", "vendor_product_id", "is_sold")}),
-        ("Seats and term", {"fields": (("seats_min", "seats_max"), ("term_months", "billing_period"))}),
+        (
+            "Seats and term",
+            {"fields": (("seats_min", "seats_max"), ("term_months", "billing_period"), ("trial_days", "grace_days"))},
+        ),
         ("What can be done", {"fields": ("seat_change", "can_suspend", "cancel_needs_approval")}),
         (
             "Money",
-            {"fields": ("increase_policy", "decrease_policy", "bills_while_suspended", "cancel_credit")},
+            {
+                "fields": ("increase_policy", "decrease_policy", "cancel_credit", "bills_while_suspended"),
+                "description": "Changes hold for what is ordered and billed from now on.",
+            },
         ),
     )
 

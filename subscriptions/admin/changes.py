@@ -1,23 +1,32 @@
-"""The five changes of the Shortcut menu: what each asks, says and places."""
+"""The changes of one subscription: what each asks, says, costs and places."""
 
+from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 from django.forms import Form
 from django.http import QueryDict
 
-from subscriptions import actions, lifecycle
+from subscriptions import actions, clock, lifecycle, pricing, quotes
 from subscriptions.actions import Action, NotAllowed
-from subscriptions.admin import shortcut
+from subscriptions.admin import forms, quoted, shortcut
 from subscriptions.admin.flow import ActionView
-from subscriptions.admin.forms import CancelForm, SeatsForm, SubscriptionForm
+from subscriptions.admin.forms import SubscriptionForm
+from subscriptions.admin.quoted import Price
 from subscriptions.admin.shortcut import Link
-from subscriptions.lifecycle import Wish
-from subscriptions.models import Order, Subscription, SubscriptionStatus
+from subscriptions.lifecycle import Proposal, Wish
+from subscriptions.models import SKU, Order, Subscription, SubscriptionStatus
+from subscriptions.pricing import NoPrice
+from subscriptions.quotes import Pinned, Prices
 
 FORMS: dict[str, type[SubscriptionForm]] = {
-    actions.INCREASE.stem: SeatsForm,
-    actions.DECREASE.stem: SeatsForm,
-    actions.CANCEL.stem: CancelForm,
+    actions.INCREASE.stem: forms.SeatsForm,
+    actions.DECREASE.stem: forms.SeatsForm,
+    actions.SUSPEND.stem: forms.SuspendForm,
+    actions.ACTIVATE.stem: forms.ActivateForm,
+    actions.CANCEL.stem: forms.CancelForm,
+    actions.AUTO_RENEW.stem: forms.AutoRenewForm,
+    actions.CHANGE_SKU.stem: forms.ChangeSKUForm,
 }
 CODE_STAYS = "The activation code stays the same."
 RECORD_FOLLOWS = "Our record changes when the licence service has confirmed, not before."
@@ -28,7 +37,7 @@ def protected(subscription: Subscription) -> str:
 
 
 class ChangeView(ActionView):
-    """Increase, decrease, suspend, activate or cancel one subscription."""
+    """One action on one subscription that leads to an order."""
 
     action = actions.INCREASE
 
@@ -36,9 +45,10 @@ class ChangeView(ActionView):
         self.subscription = shortcut.find_subscription(self.request, kwargs["pk"])
         user: Any = self.request.user
         self.about = actions.situation(self.subscription, actor=user, audience=actions.BSS)
+        self.__dict__.pop("prices", None)
 
     def danger(self) -> bool:
-        return self.action is actions.CANCEL
+        return False
 
     def address(self) -> str:
         return shortcut.subscription_url(self.subscription.pk, self.action.stem)
@@ -56,79 +66,424 @@ class ChangeView(ActionView):
         form = FORMS.get(self.action.stem, SubscriptionForm)
         return form(data, subscription=self.subscription, action=self.action, **kwargs)
 
-    def place(self, form: Form) -> Order:
-        given = form.cleaned_data
-        user: Any = self.request.user
-        return lifecycle.place(
-            Wish(
-                self.subscription.pk,
-                self.action.stem,
-                form.after,  # type: ignore[attr-defined]
-                reason=given["reason"],
-                version=given["version"],
-                idempotency_key=given["idempotency_key"],
-            ),
-            actor=user,
-            audience=actions.BSS,
+    def propose(self, form: Any, shown: Pinned | None) -> Proposal | None:
+        return lifecycle.propose(
+            self.action, self.about, form.after, at=clock.now(), when=form.when, target=form.target, shown=shown,
+            then_activate_on=form.then_activate_on,
+        )  # fmt: skip
+
+    def place(self, form: Any) -> Order:
+        given, user = form.cleaned_data, self.request.user
+        shown: dict[str, Any] = self.confirm.cleaned_data if self.confirm else {}
+        wish = Wish(
+            self.subscription.pk,
+            self.action.stem,
+            form.after,
+            reason=given["reason"],
+            version=given["version"],
+            idempotency_key=given["idempotency_key"],
+            when=form.when,
+            planned=shown.get("planned", ""),
+            quote=shown.get("quote") if self.proposal and self.proposal.pinned else None,
+            then_activate_on=form.then_activate_on,
         )
+        return lifecycle.place(wish, actor=user, audience=actions.BSS)  # type: ignore[arg-type]
 
     def context(self, title: str, **more: Any) -> dict[str, Any]:
         return shortcut.frame(self.request, self.about, title=title, current=self.action.stem, **more)
 
-    def consequence(self) -> str:
-        people = protected(self.subscription)
-        match self.action.stem:
-            case "suspend":
-                return (
-                    f"{people} lose protection as soon as the licence service has confirmed, "
-                    "until the subscription is activated again. The activation code is kept."
-                )
-            case "activate":
-                return f"{people} are protected again as soon as the licence service has confirmed."
-            case "cancel":
-                return (
-                    f"{people} lose protection as soon as the licence service has confirmed, for good. "
-                    "The activation code stops working. This cannot be undone."
-                )
-        return ""
+    # What the pages say.
+
+    @cached_property
+    def prices(self) -> Prices:
+        """What its prices depend on as it is now."""
+        return quotes.load([self.subscription])
+
+    @property
+    def planned_on(self) -> str:
+        """The later day on which the change takes effect, in words; empty for one at once."""
+        return actions.date_words(self.proposal.on) if self.proposal and self.proposal.planned else ""
+
+    def takes_effect(self) -> tuple[str, str, str]:
+        return ("Takes effect", "", f"On {self.planned_on}" if self.planned_on else "When the licence service confirms")
+
+    def undo_words(self) -> str:
+        return f"Until {self.planned_on} everything stays as it is, and the plan can be undone."
+
+    def and_money(self) -> str:
+        return quoted.and_money(self.proposal.quote if self.proposal else None)
+
+
+class SeatsView(ChangeView):
+    """Increase or decrease, now or on a later day."""
 
     def changes(self, form: Form) -> list[tuple[str, str, str]]:
-        subscription = self.subscription
-        match self.action.stem:
-            case "increase" | "decrease":
-                return [("Seats", f"{subscription.seats:,}", f"{form.cleaned_data['seats']:,}")]
-            case stem:
-                target = {
-                    "suspend": SubscriptionStatus.SUSPENDED,
-                    "activate": SubscriptionStatus.ACTIVE,
-                    "cancel": SubscriptionStatus.CANCELLED,
-                }[stem]
-                return [("Status", subscription.get_status_display(), str(target.label))]
+        subscription, seats = self.subscription, form.cleaned_data["seats"]
+        now, after = (quotes.per_period(subscription, self.prices, count) for count in (subscription.seats, seats))
+        return [
+            ("Seats", f"{subscription.seats:,}", f"{seats:,}"),
+            ("Price per period", now, after),
+            self.takes_effect(),
+        ]
 
     def next_steps(self, form: Form) -> list[str]:
-        match self.action.stem:
-            case "increase" | "decrease":
-                wanted = actions.seats_words(form.cleaned_data["seats"])
-                return [f"The licence service is asked for {wanted} in all.", RECORD_FOLLOWS, CODE_STAYS]
-            case "suspend":
-                return ["The licence service is asked to stop the licence for a time.", RECORD_FOLLOWS, CODE_STAYS]
-            case "activate":
-                return ["The licence service is asked to let the licence run again.", RECORD_FOLLOWS, CODE_STAYS]
-        return ["The licence service is asked to end the licence now.", RECORD_FOLLOWS]
+        wanted = actions.seats_words(form.cleaned_data["seats"])
+        steps = [f"The licence service is asked for {wanted} in all.", RECORD_FOLLOWS, CODE_STAYS]
+        if self.planned_on:
+            steps[0] = f"On that day the licence service is asked for {wanted} in all."
+        return [self.undo_words(), *steps] if self.planned_on else steps
+
+    def button(self, form: Form) -> str:
+        seats, number = form.cleaned_data["seats"], self.subscription.number
+        if self.planned_on:
+            return f"Plan {actions.seats_words(seats)} for {number} from {self.planned_on}{self.and_money()}"
+        difference = actions.seats_words(abs(seats - self.subscription.seats))
+        if self.action is actions.INCREASE:
+            return f"Add {difference} to {number}{self.and_money()}"
+        return f"Remove {difference} from {number}{self.and_money()}"
+
+
+class SuspendView(ChangeView):
+    """Suspend, with the day of the activation if there is one."""
+
+    action = actions.SUSPEND
+
+    def consequence(self) -> str:
+        frozen = quoted.frozen_words(self.about.scheduled, self.subscription)
+        return (
+            f"{protected(self.subscription)} lose protection as soon as the licence service has confirmed, "
+            f"until the subscription is activated again. The activation code is kept. {frozen}".strip()
+        )
+
+    def _until(self) -> str:
+        then = self.proposal.then_on if self.proposal else None
+        return actions.date_words(then) if then else ""
+
+    def changes(self, form: Form) -> list[tuple[str, str, str]]:
+        until = self._until()
+        return [
+            ("Status", self.subscription.get_status_display(), str(SubscriptionStatus.SUSPENDED.label)),
+            ("Activates by itself", "", f"On {until}" if until else "No"),
+        ]
+
+    def next_steps(self, form: Form) -> list[str]:
+        steps = ["The licence service is asked to stop the licence for a time.", RECORD_FOLLOWS, CODE_STAYS]
+        if until := self._until():
+            steps.append(f"On {until} the licence service is asked to let it run again. Until then that can be undone.")
+        if self.subscription.sku.bills_while_suspended:
+            return [*steps, "Periods that begin meanwhile are charged as before."]
+        return [*steps, "Periods that begin meanwhile are not charged; the renewal date stays."]
+
+    def button(self, form: Form) -> str:
+        until = self._until()
+        return f"Suspend {self.subscription}{f' until {until}' if until else ''}"
+
+
+class PricedView(ChangeView):
+    """A change whose price is known before anything is entered."""
+
+    def form_price(self) -> Price | None:
+        try:
+            return quoted.of_proposal(lifecycle.propose(self.action, self.about, {}, at=clock.now()))
+        except NotAllowed as refusal:
+            return Price("What it costs", sentence=refusal.sentence)
+
+
+class ActivateView(PricedView):
+    """Activate a suspended one, now or on a later day; the days left of a period that was not billed are charged."""
+
+    action = actions.ACTIVATE
+
+    def consequence(self) -> str:
+        return f"{protected(self.subscription)} are protected again as soon as the licence service has confirmed."
+
+    def changes(self, form: Form) -> list[tuple[str, str, str]]:
+        ends = self.subscription.ends_at
+        target = SubscriptionStatus.ENDING if ends and ends > self.about.at else SubscriptionStatus.ACTIVE
+        return [("Status", self.subscription.get_status_display(), str(target.label)), self.takes_effect()]
+
+    def next_steps(self, form: Form) -> list[str]:
+        if self.planned_on:
+            ask = "On that day the licence service is asked to let the licence run again."
+            return [f"Until {self.planned_on} it stays suspended, and the plan can be undone.", ask, CODE_STAYS]
+        return ["The licence service is asked to let the licence run again.", RECORD_FOLLOWS, CODE_STAYS]
+
+    def button(self, form: Form) -> str:
+        if self.planned_on:
+            return f"Plan the activation of {self.subscription} on {self.planned_on}{self.and_money()}"
+        return f"Activate {self.subscription}{self.and_money()}"
+
+
+class CancelView(ChangeView):
+    """Cancel at the end of the period, now, or back-dated."""
+
+    action = actions.CANCEL
+
+    def danger(self) -> bool:
+        return True
+
+    def consequence(self) -> str:
+        people = protected(self.subscription)
+        if self.planned_on:
+            return f"{people} lose protection on {self.planned_on}. Until then the end can be undone."
+        if self.proposal:
+            return (
+                f"{people} lose protection as soon as the licence service has confirmed, for good. "
+                "The activation code stops working. This cannot be undone."
+            )
+        return f"{people} lose protection at the end, for good. The activation code stops working."
+
+    def make_form(self, data: QueryDict | None = None, **kwargs: Any) -> SubscriptionForm:
+        today = actions.local_day(self.about.at, self.subscription.account)
+        begun = self.subscription.period_start or today
+        earliest = max(begun, today - quotes.BACK_DATED)
+        ways = self._ways(back_dated=earliest < today)
+        return forms.CancelForm(
+            data, subscription=self.subscription, action=self.action, ways=ways, today=today,
+            earliest=earliest if earliest < today else None, **kwargs,
+        )  # fmt: skip
+
+    def _ways(self, *, back_dated: bool) -> dict[str, str]:
+        """What can be chosen, each with its money."""
+        ways = {}
+        if not self.subscription.ends_at and self.subscription.period_end:
+            on = actions.date_words(self.subscription.period_end)
+            ways[forms.AT_THE_END] = f"With the period, on {on}. Nothing is given back. Can be undone until then."
+        given = self._given_back()
+        ways[forms.NOW] = f"Now. {given}"
+        if back_dated:
+            credited = self.subscription.sku.cancel_credit == "by_days"
+            less = "The days since then are given back too." if credited else "Nothing is given back."
+            ways[forms.BACK_DATED] = f"Back-dated, since the day below. {less}"
+        return ways
+
+    def _given_back(self) -> str:
+        if self.subscription.period_start is None:
+            return "Nothing is given back."
+        today = actions.local_day(self.about.at, self.subscription.account)
+        pinned = quotes.price(
+            self.action, self.subscription, {}, on=max(today, self.subscription.period_start), planned=False,
+            at=self.about.at, prices=self.prices,
+        )  # fmt: skip
+        due = pinned.quote.due_now if pinned else Decimal()
+        if not due:
+            return "Nothing is given back."
+        return f"{pricing.money(abs(due), self.subscription.currency)} are given back."
+
+    def changes(self, form: Form) -> list[tuple[str, str, str]]:
+        now = self.subscription.get_status_display()
+        if self.planned_on:
+            rows = [("Status", now, f"Ending, and cancelled on {self.planned_on}")]
+        else:
+            rows = [("Status", now, str(SubscriptionStatus.CANCELLED.label))]
+        return [*rows, ("Ends", "", self._ends())]
+
+    def _ends(self) -> str:
+        if self.planned_on:
+            return f"With the day before {self.planned_on}"
+        if since := self._since():
+            return f"As of {since}"
+        return "When the licence service confirms"
+
+    def _since(self) -> str:
+        """The earlier day of a back-dated end, in words."""
+        if self.proposal is None:
+            return ""
+        today = actions.local_day(self.about.at, self.subscription.account)
+        return actions.date_words(self.proposal.on) if self.proposal.on < today else ""
+
+    def next_steps(self, form: Form) -> list[str]:
+        withdrawn = []
+        if scheduled := self.about.scheduled:
+            then = "This end takes its place." if self.planned_on else "It is withdrawn when the cancellation is done."
+            withdrawn = [f"{lifecycle.planned_words(scheduled, self.subscription)} {then}"]
+        if self.planned_on:
+            ask = f"On {self.planned_on} the licence service is asked to end the licence."
+            return ["It shows as ending from now on, and can be kept until that day.", ask, *withdrawn]
+        return ["The licence service is asked to end the licence now.", RECORD_FOLLOWS, *withdrawn]
 
     def button(self, form: Form) -> str:
         number = self.subscription.number
-        match self.action.stem:
-            case "increase":
-                return f"Add {actions.seats_words(form.cleaned_data['seats'] - self.subscription.seats)} to {number}"
-            case "decrease":
-                more = actions.seats_words(self.subscription.seats - form.cleaned_data["seats"])
-                return f"Remove {more} from {number}"
-            case "cancel":
-                return f"Cancel {number} now"
-        return f"{self.action.label} {number}"
+        if self.planned_on:
+            return f"Plan the end of {number} on {self.planned_on}"
+        if since := self._since():
+            return f"Cancel {number} as of {since}{self.and_money()}"
+        return f"Cancel {number} now{self.and_money()}"
 
 
-CHANGES: tuple[Action, ...] = (
-    actions.INCREASE, actions.DECREASE, actions.SUSPEND, actions.ACTIVATE, actions.CANCEL,
-)  # fmt: skip
+class RenewView(PricedView):
+    """Renew an expired one: the next period follows the old one without a gap."""
+
+    action = actions.RENEW
+
+    def consequence(self) -> str:
+        return f"{protected(self.subscription)} go on being protected. The next term follows the old one without a gap."
+
+    def changes(self, form: Form) -> list[tuple[str, str, str]]:
+        rows = [("Status", self.subscription.get_status_display(), str(SubscriptionStatus.ACTIVE.label))]
+        if self.proposal is None or self.proposal.quote is None:
+            return rows
+        return [*rows, ("Next period from", "", actions.date_words(self.proposal.quote.on))]
+
+    def next_steps(self, form: Form) -> list[str]:
+        return ["It is active at once: the licence has gone on running meanwhile.", "The period is charged at once."]
+
+    def button(self, form: Form) -> str:
+        return f"Renew {self.subscription}{self.and_money()}"
+
+
+class ConvertView(PricedView):
+    """A trial becomes a paid subscription today."""
+
+    action = actions.CONVERT
+
+    def consequence(self) -> str:
+        return (
+            f"The trial of {self.subscription.account} becomes a paid subscription today. The licence goes on as it is."
+        )
+
+    def changes(self, form: Form) -> list[tuple[str, str, str]]:
+        return [("Trial", "Yes", "No"), ("Period and term from", "", "Today")]
+
+    def next_steps(self, form: Form) -> list[str]:
+        return ["A full period and term begin today.", "The period is charged at once.", CODE_STAYS]
+
+    def button(self, form: Form) -> str:
+        return f"Convert {self.subscription}{self.and_money()}"
+
+
+class AutoRenewView(ChangeView):
+    """Switch the automatic renewal the other way."""
+
+    action = actions.AUTO_RENEW
+
+    def title(self) -> str:
+        return shortcut.label(self.action, self.subscription)
+
+    def consequence(self) -> str:
+        if self.subscription.term_end is None:
+            return ""
+        ends = actions.date_words(self.subscription.term_end)
+        if not self.subscription.auto_renew:
+            return f"On {ends} the subscription is renewed by itself."
+        days = self.subscription.sku.grace_days
+        return (
+            f"On {ends} the term ends, and the subscription expires. "
+            f"It can be renewed for {days} day{'' if days == 1 else 's'} after that; then it is cancelled."
+        )
+
+    def changes(self, form: Form) -> list[tuple[str, str, str]]:
+        words = {True: "On", False: "Off"}
+        return [("Renews automatically", words[self.subscription.auto_renew], words[not self.subscription.auto_renew])]
+
+    def next_steps(self, form: Form) -> list[str]:
+        scheduled = self.about.scheduled
+        steps = ["It is switched at once. The licence service is not asked, and nothing is charged."]
+        if self.subscription.auto_renew and scheduled and lifecycle.is_at_renewal(scheduled, self.subscription):
+            steps.append(f"{lifecycle.planned_words(scheduled, self.subscription)} It is withdrawn.")
+        return steps
+
+    def button(self, form: Form) -> str:
+        return f"{self.title()} of {self.subscription}"
+
+
+class ChangeSKUView(ChangeView):
+    """Change to another SKU, now or at the renewal."""
+
+    action = actions.CHANGE_SKU
+
+    @cached_property
+    def _offered(self) -> tuple[dict[str, tuple[SKU, str, str]], list[str]]:
+        """The choices, and why not for the targets that offer none; 3 queries."""
+        subscription = self.subscription
+        declared = subscription.sku.sold_targets()
+        prices = quotes.load([subscription], [one.target for one in declared])
+        choices: dict[str, tuple[SKU, str, str]] = {}
+        refused = []
+        for one in declared:
+            sku, reasons = one.target, []
+            seats = min(max(subscription.seats, sku.seats_min), sku.seats_max)
+            words = f"{sku.name} ({sku.code}), {sku.seats_min:,} to {sku.seats_max:,} seats"
+            terms = prices.terms(sku, subscription.currency, subscription.account)
+            try:
+                each = pricing.money(terms.line(seats), terms.currency)
+                words += f", {each} {pricing.every(terms.months)} for {actions.seats_words(seats)}"
+            except NoPrice as missing:
+                refused.append(f"{sku.name}: {missing.sentence}")
+                continue
+            for when in (quotes.NOW, quotes.RENEWAL):
+                if refusal := lifecycle.why_not_change(subscription, one, seats, when):
+                    reasons.append(refusal.sentence)
+                else:
+                    choices[f"{sku.pk}-{when}"] = (sku, when, f"{words}: {self._when_words(when)}")
+            if len(reasons) == 2:
+                refused.append(f"{sku.name}: {reasons[-1]}")
+        return choices, refused
+
+    def _when_words(self, when: str) -> str:
+        if when == quotes.NOW or self.subscription.term_end is None:
+            return "now"
+        return f"at the renewal on {actions.date_words(self.subscription.term_end)}"
+
+    def find(self, **kwargs: Any) -> None:
+        super().find(**kwargs)
+        self.__dict__.pop("_offered", None)
+
+    def why_not(self) -> NotAllowed | None:
+        if refusal := super().why_not():
+            return refusal
+        choices, refused = self._offered
+        return None if choices else NotAllowed("no_target", " ".join(refused))
+
+    def make_form(self, data: QueryDict | None = None, **kwargs: Any) -> SubscriptionForm:
+        targets = self._offered[0]
+        return forms.ChangeSKUForm(
+            data, subscription=self.subscription, action=self.action, targets=targets, **kwargs
+        )  # fmt: skip
+
+    def consequence(self) -> str:
+        now = self.subscription.sku
+        words = f"Now {now.name} ({now.code}), {quotes.per_period(self.subscription, self.prices)}."
+        return " ".join([words, *self._offered[1]])
+
+    def changes(self, form: Any) -> list[tuple[str, str, str]]:
+        subscription, sku, seats = self.subscription, form.target, form.cleaned_data["seats"]
+        later = self.proposal.quote.later if self.proposal and self.proposal.quote else None
+        after = f"{pricing.money(later.amount, subscription.currency)} {pricing.every(later.months)}" if later else ""
+        at_once = not self.planned_on and not self._asks(form)
+        return [
+            ("SKU", str(subscription.sku), str(sku)),
+            ("Seats", f"{subscription.seats:,}", f"{seats:,}"),
+            ("Price per period", quotes.per_period(subscription, self.prices), after),
+            ("Takes effect", "", "At once") if at_once else self.takes_effect(),
+        ]
+
+    def next_steps(self, form: Any) -> list[str]:
+        new = "A new period and term begin on that day." if self.planned_on else "A new period and term begin today."
+        steps = [new, CODE_STAYS]
+        if self._asks(form):
+            steps = ["The licence service is asked to change the licence.", RECORD_FOLLOWS, *steps]
+        return [self.undo_words(), *steps] if self.planned_on else steps
+
+    def _asks(self, form: Any) -> bool:
+        now = (self.subscription.sku.vendor_product_id, self.subscription.seats)
+        return (form.target.vendor_product_id, form.cleaned_data["seats"]) != now
+
+    def button(self, form: Any) -> str:
+        if self.planned_on:
+            return f"Plan {form.target.code} for {self.subscription} from {self.planned_on}{self.and_money()}"
+        return f"Change {self.subscription} to {form.target.code}{self.and_money()}"
+
+
+VIEWS: dict[Action, type[ChangeView]] = {
+    actions.INCREASE: SeatsView,
+    actions.DECREASE: SeatsView,
+    actions.SUSPEND: SuspendView,
+    actions.ACTIVATE: ActivateView,
+    actions.CANCEL: CancelView,
+    actions.RENEW: RenewView,
+    actions.CONVERT: ConvertView,
+    actions.AUTO_RENEW: AutoRenewView,
+    actions.CHANGE_SKU: ChangeSKUView,
+}
+"""The actions that lead to an order, with their pages."""

@@ -8,29 +8,42 @@ import uuid
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import URLPattern, path
 from django.views import View
 
+from subscriptions import clock, lifecycle
 from subscriptions.actions import Action, NotAllowed
+from subscriptions.admin import quoted
+from subscriptions.admin.quoted import ConfirmForm, Price
 from subscriptions.admin.shortcut import Link, order_url
-from subscriptions.lifecycle import STALE
+from subscriptions.lifecycle import STALE, Proposal
 from subscriptions.models import Order
+from subscriptions.quotes import Pinned
+
+AGAIN = ("stale", "stale_quote", "order_scheduled", "cannot_keep")
+"""Refusals after which the check page comes again, with what holds now."""
 
 
 class ActionView(View):
     """One action on one subject.
 
     GET shows the form. POST to the same address places the order; POST to `check/` shows the check page first, and
-    nothing has happened until its button is pressed. Without the permission the answer is 403, when the action is not
-    possible or the page is stale 409, when the input is wrong 422; the sentence and the input are shown each time.
+    nothing has happened until its button is pressed. Nothing is placed at a price that was not shown. Without the
+    permission the answer is 403, when the action is not possible or the page is stale 409, when the input is wrong
+    422; the sentence and the input are shown each time.
     """
 
     http_method_names = ("get", "post", "head")
     action: Action
     checking = False
+    proposal: Proposal | None = None
+    """The change as it was asked for, once the form is valid; None for what costs nothing and touches no plan."""
+    confirm: ConfirmForm | None = None
+    """What the check page sent of its figures, when the order is placed."""
 
     # What a subclass says about its subject.
 
@@ -55,6 +68,14 @@ class ActionView(View):
 
     def make_form(self, data: QueryDict | None = None, **kwargs: Any) -> Form:
         raise NotImplementedError
+
+    def propose(self, form: Form, shown: Pinned | None) -> Proposal | None:
+        """What is asked for, with its price, as of the quote that was shown. Raises NotAllowed."""
+        return None
+
+    def form_price(self) -> Price | None:
+        """The price that the form page can say before anything is entered."""
+        return None
 
     def place(self, form: Form) -> Order:
         """Do it. Raises NotAllowed."""
@@ -113,13 +134,25 @@ class ActionView(View):
             return self.show_form(self.fresh(form) if stale else form, STALE if stale else "", 409 if stale else 422)
         if getattr(form, "stale", False):
             return self.refuse(NotAllowed("stale", STALE), form)
-        if self.checking:
-            return self.show_check(form)
+        shown = Pinned.from_token(request.POST.get("quote", ""))
         try:
+            self.proposal = self.propose(form, shown)
+            if self.checking:
+                return self.show_check(form)
+            if self.proposal:
+                self.confirm = self.as_shown(self.proposal, shown)
+                if not self.confirm.is_valid():
+                    return self.show_check(form, status=422)
             order = self.place(form)
         except NotAllowed as refusal:
             return self.refuse(refusal, form)
         return redirect(self.result_address(order))
+
+    def as_shown(self, proposal: Proposal, shown: Pinned | None) -> ConfirmForm:
+        """What the check page sent. Raises NotAllowed when it did not show what would be ordered now."""
+        if proposal.pinned and (why := proposal.why_not(shown, clock.now())):
+            raise NotAllowed("stale_quote", why)
+        return ConfirmForm(self.request.POST, touched=quoted.touched(proposal))
 
     def known(self, key: str) -> Order | None:
         """The order that this check page has led to before."""
@@ -148,12 +181,25 @@ class ActionView(View):
                 self.context(self.title(), refusal=refusal, way_out=self.way_out(refusal), back=self.subject_address()),
                 status=status,
             )
-        if refusal.code == "stale" and "version" in form.fields:
+        if refusal.code in AGAIN and "version" in form.fields:
             self.find(**self.kwargs)
             again = self.fresh(form)
             if again.is_valid() and not self.why_not():
+                try:
+                    self.proposal, self.confirm = self.propose(again, None), None
+                except NotAllowed as other:
+                    return self.blame(again, other)
                 return self.show_check(again, refusal.sentence, status)
             form = again
+        return self.blame(form, refusal)
+
+    def blame(self, form: Form, refusal: NotAllowed) -> HttpResponse:
+        """The form with what was entered: the sentence beside the field that it is about, or above all of them."""
+        field = getattr(form, "blames", {}).get(refusal.code, "")
+        if form.is_bound and form.is_valid() and field in form.fields:
+            form.add_error(field, ValidationError(refusal.sentence, code=refusal.code))
+            return self.show_form(form, status=422, way_out=self.way_out(refusal))
+        status = 409 if self.request.method == "POST" else 200
         return self.show_form(form, refusal.sentence, status, self.way_out(refusal))
 
     def show_form(self, form: Form, failed: str = "", status: int = 200, way_out: Link | None = None) -> HttpResponse:
@@ -164,6 +210,7 @@ class ActionView(View):
             way_out=way_out or self.field_way_out(form),
             consequence=self.consequence(),
             danger=self.danger(),
+            price=self.form_price(),
             check_url=f"{self.address()}check/",
             back=self.subject_address(),
         )
@@ -178,6 +225,7 @@ class ActionView(View):
         return None
 
     def show_check(self, form: Form, failed: str = "", status: int = 200) -> HttpResponse:
+        """The page with the button, and with what was seen before when it comes again."""
         context = self.context(
             f"Check: {self.title()}",
             form=form,
@@ -191,8 +239,26 @@ class ActionView(View):
             place_url=self.address(),
             check_url=f"{self.address()}check/",
             back=self.subject_address(),
+            **(self.figures(self.proposal, failed) if self.proposal else {}),
         )
         return render(self.request, "admin/subscriptions/check.html", context, status=status)
+
+    def figures(self, proposal: Proposal, failed: str) -> dict[str, Any]:
+        """The money, whether somebody else must approve it, and the planned change that it touches."""
+        shown = Pinned.from_token(self.request.POST.get("quote", "")) if failed else None
+        touched = quoted.touched(proposal)
+        quote = proposal.pinned.token() if proposal.pinned else ""
+        chosen = {"quote": quote, "planned": self.request.POST.get("planned", "") if failed else ""}
+        if touched and touched.note:
+            del chosen["planned"]
+        confirm = self.confirm or ConfirmForm(initial=chosen, touched=touched)
+        return {
+            "price": quoted.of_proposal(proposal),
+            "seen": lifecycle.figures(shown, proposal) if shown else [],
+            "touched": touched,
+            "confirm": confirm,
+            "approval": proposal.needs_approval(),
+        }
 
 
 def action_urls(route: str, name: str, view: type[ActionView], **initial: Any) -> list[URLPattern]:

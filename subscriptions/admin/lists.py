@@ -29,10 +29,14 @@ class KeyedChangeList(ChangeList):
     def get_ordering(self, request: HttpRequest, queryset: Any) -> list[Any]:
         return ["-pk"]
 
+    def after(self, rows: Any, last: int) -> Any:
+        """The rows that come after one."""
+        return rows.filter(pk__lt=last)
+
     def get_results(self, request: HttpRequest) -> None:
         rows = self.queryset
         if last := key(request.GET.get(PAGE_VAR, "")):
-            rows = rows.filter(pk__lt=last)
+            rows = self.after(rows, last)
             self.first_url = self.get_query_string(remove=[PAGE_VAR])
         found = list(rows[: self.list_per_page + 1])
         self.result_list = found[: self.list_per_page]
@@ -41,6 +45,16 @@ class KeyedChangeList(ChangeList):
         self.result_count = self.full_result_count = len(self.result_list)
         self.show_full_result_count = self.show_admin_actions = False
         self.can_show_all = self.multi_page = False
+
+
+class OldestFirst(KeyedChangeList):
+    """The same the other way round, for what waits in a queue."""
+
+    def get_ordering(self, request: HttpRequest, queryset: Any) -> list[Any]:
+        return ["pk"]
+
+    def after(self, rows: Any, last: int) -> Any:
+        return rows.filter(pk__gt=last)
 
 
 class KeyedAdmin(admin.ModelAdmin):

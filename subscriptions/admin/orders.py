@@ -1,29 +1,35 @@
-"""Orders in BSS: the list, the page with every attempt, Retry and Give up."""
+"""Orders in BSS: the list, and the page with its price, every attempt, and what can be done with it."""
 
 from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.forms import Form
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, QueryDict
-from django.shortcuts import get_object_or_404, redirect, render
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.shortcuts import render
 from django.urls import URLPattern
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from subscriptions import actions, clock, fulfilment, lifecycle
-from subscriptions.actions import NotAllowed, Situation
-from subscriptions.admin import search, shortcut, words
-from subscriptions.admin.flow import ActionView, action_urls
-from subscriptions.admin.forms import ReasonForm
-from subscriptions.admin.lists import ReadOnlyAdmin, key
-from subscriptions.admin.shortcut import Link, order_url
-from subscriptions.models import OPEN_ORDER, Order, OrderStatus, Purpose, Subscription, VendorCall
+from subscriptions.actions import Action, Situation
+from subscriptions.admin import approvals, planned, quoted, search, shortcut, words
+from subscriptions.admin.flow import action_urls
+from subscriptions.admin.lists import KeyedChangeList, OldestFirst, ReadOnlyAdmin, key
+from subscriptions.admin.order_acts import SettleOrderView, find_order
+from subscriptions.admin.shortcut import order_url
+from subscriptions.models import Event, Order, OrderStatus, Purpose, Subscription, VendorCall
 
 # Seconds between two looks of an open page; it stops after the last one and leaves the link.
 LOOKS = (2, 5, *[15] * 12)
+
+
+# What leads to an order; the others are acts upon one, or look.
+PLACED = (
+    actions.START, actions.INCREASE, actions.DECREASE, actions.SUSPEND, actions.ACTIVATE, actions.CANCEL,
+    actions.RENEW, actions.CONVERT, actions.CHANGE_SKU, actions.AUTO_RENEW, actions.CORRECT, actions.TAKE_THEIRS,
+    actions.PUSH_OURS,
+)  # fmt: skip
 
 
 class ActionFilter(admin.SimpleListFilter):
@@ -33,8 +39,7 @@ class ActionFilter(admin.SimpleListFilter):
     parameter_name = "action"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        placing = (action for action in actions.ACTIONS.values() if action.call or action is actions.TAKE_THEIRS)
-        return [(action.stem, action.label) for action in placing]
+        return [(action.stem, action.label) for action in PLACED]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
         return queryset.filter(action=self.value()) if self.value() else queryset
@@ -42,7 +47,7 @@ class ActionFilter(admin.SimpleListFilter):
 
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin):
-    list_display = ("number", "subscription_link", "company", "wish", "state", "placed_by", "placed")
+    list_display = ("number", "subscription_link", "company", "wish", "costs", "state", "placed_by", "placed")
     list_display_links = ("number",)
     list_select_related = ("subscription__account", "actor")
     list_filter = ("status", ActionFilter, "needs_staff")
@@ -51,12 +56,24 @@ class OrderAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         own: list[URLPattern] = []
-        for action in (actions.RETRY, actions.GIVE_UP):
+        views = {
+            actions.RETRY: SettleOrderView,
+            actions.GIVE_UP: SettleOrderView,
+            actions.APPROVE: approvals.ApprovalView,
+            actions.REJECT: approvals.ApprovalView,
+            actions.UNDO: planned.UndoView,
+        }
+        for action, view in views.items():
             name = f"subscriptions_order_{action.stem}"
-            own += action_urls(f"<int:pk>/{action.stem}", name, SettleOrderView, action=action)
+            own += action_urls(f"<int:pk>/{action.stem}", name, view, action=action)
         return [*own, *super().get_urls()]
 
     # The list.
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeyedChangeList]:
+        # Whoever has waited longest for approval comes first.
+        waiting = request.GET.get("status__exact") == OrderStatus.AWAITING_APPROVAL
+        return OldestFirst if waiting else KeyedChangeList
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         text = search_term.strip()
@@ -80,6 +97,10 @@ class OrderAdmin(ReadOnlyAdmin):
         change = words.change_words(row.before, row.after)
         return format_html("{}<small>{}</small>", words.action_label(row.action), change)
 
+    @admin.display(description="Costs")
+    def costs(self, row: Order) -> SafeString:
+        return format_html('<span class="figure">{}</span>', quoted.amount_of(row) or words.NOTHING)
+
     @admin.display(description="Status")
     def state(self, row: Order) -> SafeString:
         return words.status(row.status, row.get_status_display())
@@ -90,8 +111,7 @@ class OrderAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Placed")
     def placed(self, row: Order) -> SafeString:
-        at = row.placed_at
-        return format_html('<time datetime="{}">{}</time>', at.isoformat(), f"{at.day} {at:%b %Y, %H:%M}")
+        return words.moment(row.placed_at)
 
     # The page.
 
@@ -103,6 +123,7 @@ class OrderAdmin(ReadOnlyAdmin):
             return HttpResponseNotAllowed(["GET", "HEAD"])
         order, about = find_order(request, key(object_id))
         calls = list(order.vendor_calls.order_by("pk"))
+        acts = list(order.events.select_related("actor").order_by("pk"))
         context = shortcut.frame(
             request,
             about,
@@ -111,7 +132,9 @@ class OrderAdmin(ReadOnlyAdmin):
             order=order,
             order_change=words.change_words(order.before, order.after),
             order_who=words.who(order.actor, order.audience),
-            steps=steps(order),
+            steps=steps(order, acts),
+            price=quoted.of_order(order),
+            charges=list(order.charges.order_by("pk")) if order.status == OrderStatus.COMPLETED else [],
             trouble=trouble(order),
             calls=[
                 {
@@ -125,36 +148,27 @@ class OrderAdmin(ReadOnlyAdmin):
                 }
                 for call in calls
             ],
-            acts=[
-                (event, words.event_words(event.kind), words.who(event.actor, event.audience))
-                for event in order.events.select_related("actor").order_by("pk")
-            ],
-            ways=[
-                {
-                    "label": action.label,
-                    "url": order_url(order.pk, action.stem),
-                    "reason": refusal.sentence if refusal else "",
-                }
-                for action in (actions.RETRY, actions.GIVE_UP)
-                for refusal in [action.why_not(about)]
-            ]
-            if settleable(order, about.subscription)
-            else [],
+            acts=[(event, words.event_words(event.kind), words.who(event.actor, event.audience)) for event in acts],
+            ways=[_way(action, about) for action in _ways(order, about.subscription)],
             **_looking(request, order),
         )
         return render(request, "admin/subscriptions/order/page.html", context)
 
 
-def find_order(request: HttpRequest, pk: int) -> tuple[Order, Situation]:
-    """The order with its subscription, and the situation in which Retry and Give up decide."""
-    if not request.user.has_perm("subscriptions.view_order"):
-        raise PermissionDenied("Your staff group may not see orders.")
-    rows = Order.objects.select_related("actor", "subscription__account", "subscription__sku__product")
-    order = get_object_or_404(rows, pk=pk)
-    user: Any = request.user
-    # A page about the open order needs no second query for it.
-    open_order = order if order.is_open else order.subscription.orders.filter(status__in=OPEN_ORDER).first()
-    return order, Situation(order.subscription, user, actions.BSS, open_order=open_order, order=order)
+def _ways(order: Order, subscription: Subscription) -> tuple[Action, ...]:
+    """What can be done with an order as it stands."""
+    match order.status:
+        case OrderStatus.AWAITING_APPROVAL:
+            return (*approvals.ACTS, actions.UNDO)
+        case OrderStatus.SCHEDULED:
+            return (actions.UNDO,)
+    return (actions.RETRY, actions.GIVE_UP) if settleable(order, subscription) else ()
+
+
+def _way(action: Action, about: Situation) -> dict[str, str]:
+    refusal = lifecycle.why_not_undo(about) if action is actions.UNDO else action.why_not(about)
+    url = order_url(about.order.pk, action.stem) if about.order else ""
+    return {"label": action.label, "url": url, "reason": refusal.sentence if refusal else ""}
 
 
 def settleable(order: Order, subscription: Subscription) -> bool:
@@ -181,14 +195,27 @@ def trouble(order: Order) -> dict[str, str] | None:
     return {"tone": tone, "title": title, "text": said, "code": order.outcome_code}
 
 
-def steps(order: Order) -> list[dict[str, Any]]:
+def steps(order: Order, acts: list[Event]) -> list[dict[str, Any]]:
     """The order's way in words, for the step list."""
     way: list[dict[str, Any]] = [
         {"state": "done", "name": "Received", "at": order.placed_at, "text": words.who(order.actor, order.audience)}
     ]
+    for event in acts:
+        if event.kind.endswith(".approved"):
+            by = words.who(event.actor, event.audience)
+            way.append({"state": "done", "name": "Approved", "at": event.at, "text": f"{by} {event.reason}".strip()})
+        if event.kind.endswith(".due"):
+            way.append({"state": "done", "name": "Its day came", "at": event.at})
     if order.first_sent_at:
         way.append({"state": "done", "name": "Sent to the licence service", "at": order.first_sent_at})
     match order.status:
+        case OrderStatus.AWAITING_APPROVAL:
+            way.append({"state": "now", "name": "Waiting for approval", "text": "Nothing was sent or charged yet."})
+            way.append({"state": "todo", "name": "Done"})
+        case OrderStatus.SCHEDULED:
+            text = "Until then it can be undone."
+            way.append({"state": "now", "name": "Planned for", "at": order.due_at, "text": text})
+            way.append({"state": "todo", "name": "Done"})
         case OrderStatus.PLACED | OrderStatus.IN_PROGRESS:
             way.append(_under_way(order))
             way.append({"state": "todo", "name": "Done"})
@@ -200,7 +227,8 @@ def steps(order: Order) -> list[dict[str, Any]]:
             text = order.outcome_message or "Given up."
             way.append({"state": "failed", "name": "Failed", "at": order.finished_at, "text": text})
         case _:
-            way.append({"state": "done", "name": order.get_status_display(), "at": order.finished_at})
+            name, text = order.get_status_display(), order.outcome_message
+            way.append({"state": "failed", "name": name, "at": order.finished_at, "text": text})
     return way
 
 
@@ -224,74 +252,3 @@ def _looking(request: HttpRequest, order: Order) -> dict[str, Any]:
     waiting = fulfilment.waiting(order)
     again = waiting and look < len(LOOKS)
     return {"waiting": waiting, "look_in": LOOKS[look] if again else None, "look": look + 1}
-
-
-class SettleOrderView(ActionView):
-    """Retry or Give up one order."""
-
-    action = actions.RETRY
-
-    def find(self, **kwargs: Any) -> None:
-        self.order, self.about = find_order(self.request, kwargs["pk"])
-
-    def danger(self) -> bool:
-        return self.action is actions.GIVE_UP
-
-    def address(self) -> str:
-        return order_url(self.order.pk, self.action.stem)
-
-    def subject_address(self) -> str:
-        return order_url(self.order.pk)
-
-    def why_not(self) -> NotAllowed | None:
-        return self.action.why_not(self.about)
-
-    def way_out(self, refusal: NotAllowed) -> Link | None:
-        return Link(order_url(self.order.pk), f"See {self.order}")
-
-    def make_form(self, data: QueryDict | None = None, **kwargs: Any) -> ReasonForm:
-        return ReasonForm(data, **kwargs)
-
-    def place(self, form: Form) -> Order:
-        act = lifecycle.retry if self.action is actions.RETRY else lifecycle.give_up
-        user: Any = self.request.user
-        return act(self.order.pk, actor=user, audience=actions.BSS, reason=form.cleaned_data["reason"])
-
-    def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponse:
-        # These two place no new order and so have no key: the same person's same words are the second sending.
-        refusal = self.why_not()
-        if not self.checking and refusal and refusal.code == "order_status":
-            kind, reason = f"{self.order.action}.{self.action.stem}", request.POST.get("reason", "").strip()
-            user: Any = request.user
-            if reason and self.order.events.filter(kind=kind, actor=user, reason=reason).exists():
-                return redirect(order_url(self.order.pk))
-        return super().post(request, **kwargs)
-
-    def context(self, title: str, **more: Any) -> dict[str, Any]:
-        return shortcut.frame(self.request, self.about, title=title, **more)
-
-    def title(self) -> str:
-        return f"{self.action.label} {self.order}"
-
-    def consequence(self) -> str:
-        wish = words.order_words(self.order)
-        if self.action is actions.RETRY:
-            return f"{wish}. The same order is carried to the licence service again."
-        if self.order.action == "start":
-            return f"{wish}. The order ends as failed. If the licence service may have it, it is cancelled there first."
-        return f"{wish}. The order ends as failed, and our record stays as it is. Read Get details afterwards."
-
-    def changes(self, form: Form) -> list[tuple[str, str, str]]:
-        target = OrderStatus.PLACED if self.action is actions.RETRY else OrderStatus.FAILED
-        return [("Order", self.order.get_status_display(), str(target.label))]
-
-    def next_steps(self, form: Form) -> list[str]:
-        if self.action is actions.RETRY:
-            return [
-                "If the licence service may have it already, it is read first and nothing is sent twice.",
-                "Every attempt so far stays on the page of the order.",
-            ]
-        return ["Every attempt so far stays on the page of the order.", "The subscription can be changed again."]
-
-    def button(self, form: Form) -> str:
-        return self.title()

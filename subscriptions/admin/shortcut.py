@@ -1,6 +1,6 @@
-"""The Shortcut menu: six actions at the left of a subscription, in the same order on every one of them."""
+"""The Shortcut menu: six actions at the left of a subscription, in the same order on each; below them what applies."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,9 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
 from subscriptions import actions, reconciliation
-from subscriptions.actions import NotAllowed, Situation
+from subscriptions.actions import Action, NotAllowed, Situation
 from subscriptions.admin import words
-from subscriptions.models import Order, Subscription
+from subscriptions.models import Order, OrderStatus, Subscription, SubscriptionStatus
 
 
 def subscription_url(pk: int, page: str = "change", *more: str) -> str:
@@ -50,24 +50,58 @@ def way_out(refusal: NotAllowed, subscription: Subscription) -> Link | None:
         return Link(subscription_url(subscription.pk, "cancel"), "Cancel subscription")
     if refusal.code == "suspended":
         return Link(subscription_url(subscription.pk, "activate"), "Activate")
+    if refusal.code == "ending":
+        return Link(subscription_url(subscription.pk, "keep"), "Keep subscription")
+    if refusal.code == "expired":
+        return Link(subscription_url(subscription.pk, "renew"), "Renew")
+    if refusal.code == "trial":
+        return Link(subscription_url(subscription.pk, "convert"), "Convert to a paid subscription")
+    if refusal.code == "no_renewal":
+        return Link(subscription_url(subscription.pk, "auto_renew"), "Switch automatic renewal on")
     return None
 
 
 def menu(about: Situation, current: str = "") -> list[Entry]:
     """The six actions for this subscription and this person; `current` is the stem of the page that is open."""
+    return [_entry(offer, about, current) for offer in actions.offers(actions.SHORTCUT_MENU, about)]
+
+
+def further(about: Situation, current: str = "") -> list[Entry]:
+    """Those that apply to this subscription as it is; at most 1 query."""
+    offered = actions.offers([action for action, applies in _FURTHER.items() if applies(about.subscription)], about)
+    # Where there is nothing else to change to, or no telling now, nothing need be said.
+    shown = [one for one in offered if one.action is not actions.CHANGE_SKU or one.refusal is None]
+    return [_entry(offer, about, current) for offer in shown]
+
+
+S = SubscriptionStatus
+_FURTHER: dict[Action, Callable[[Subscription], bool]] = {
+    actions.KEEP: lambda one: one.status == S.ENDING,
+    actions.RENEW: lambda one: one.status == S.EXPIRED,
+    actions.CONVERT: lambda one: one.status == S.ACTIVE and one.trial_ends is not None,
+    actions.CHANGE_SKU: lambda one: one.status == S.ACTIVE and one.trial_ends is None,
+    actions.AUTO_RENEW: lambda one: one.status in (S.ACTIVE, S.SUSPENDED) and one.trial_ends is None,
+}
+
+
+def label(action: Action, subscription: Subscription) -> str:
+    """What the menu calls it."""
+    if action is actions.AUTO_RENEW:
+        return f"Switch automatic renewal {'off' if subscription.auto_renew else 'on'}"
+    return action.label
+
+
+def _entry(offer: actions.Offer, about: Situation, current: str) -> Entry:
     subscription = about.subscription
-    return [
-        Entry(
-            offer.action.stem,
-            offer.action.label,
-            subscription_url(subscription.pk, offer.action.stem),
-            offer.refusal.sentence if offer.refusal else "",
-            # The other ways out are lines of this menu themselves.
-            way_out(offer.refusal, subscription) if offer.refusal and offer.refusal.order else None,
-            offer.action.stem == current,
-        )
-        for offer in actions.offers(actions.SHORTCUT_MENU, about)
-    ]
+    return Entry(
+        offer.action.stem,
+        label(offer.action, subscription),
+        subscription_url(subscription.pk, offer.action.stem),
+        offer.refusal.sentence if offer.refusal else "",
+        # The other ways out are lines of this menu themselves.
+        way_out(offer.refusal, subscription) if offer.refusal and offer.refusal.order else None,
+        offer.action.stem == current,
+    )
 
 
 def find_subscription(request: HttpRequest, pk: int | str) -> Subscription:
@@ -79,9 +113,10 @@ def find_subscription(request: HttpRequest, pk: int | str) -> Subscription:
 
 
 def situation_from(subscription: Subscription, orders: Sequence[Order], user: Any) -> Situation:
-    """A situation without a query of its own: `orders` must hold the open order first, if there is one."""
-    open_order = orders[0] if orders and orders[0].is_open else None
-    return Situation(subscription, user, actions.BSS, open_order=open_order)
+    """A situation without a query of its own: `orders` must hold the open and the scheduled one, if there are any."""
+    open_order = next((one for one in orders if one.is_open), None)
+    scheduled = next((one for one in orders if one.status == OrderStatus.SCHEDULED), None)
+    return Situation(subscription, user, actions.BSS, open_order=open_order, scheduled=scheduled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +151,7 @@ def frame(request: HttpRequest, about: Situation, *, title: str, current: str = 
         "subscription": subscription,
         "subscription_url": subscription_url(subscription.pk),
         "menu": menu(about, current),
+        "further": further(about, current),
         "open_order": about.open_order,
         "intent": words.intent_words(about.open_order) if about.open_order else "",
         **more,

@@ -13,7 +13,7 @@ from django.urls import reverse
 from subscriptions import actions, clock, lifecycle, pricing, quotes
 from subscriptions.actions import NotAllowed, Situation
 from subscriptions.admin.flow import ActionView
-from subscriptions.admin.forms import MemberChoice, ReasonForm
+from subscriptions.admin.forms import MemberChoice, ReasonForm, SKUChoice
 from subscriptions.models import SKU, Account, Member, Order, Subscription
 from subscriptions.quotes import Pinned, Prices
 
@@ -39,12 +39,6 @@ def choose_account(request: HttpRequest) -> HttpResponse:
     return render(
         request, template, {**context, "frame": "admin/subscriptions/plain.html"}, status=403 if refusal else 200
     )
-
-
-class SKUChoice(forms.ModelChoiceField):
-    def label_from_instance(self, obj: Any) -> str:
-        trial = f", trial of {obj.trial_days} days" if obj.trial_days else ""
-        return f"{obj.name} ({obj.code}), {obj.seats_min:,} to {obj.seats_max:,} seats{trial}"
 
 
 class StartForm(ReasonForm):

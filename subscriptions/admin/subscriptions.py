@@ -1,6 +1,7 @@
 """Subscriptions in BSS: the list, and the page with the Shortcut menu at its left. Everything is read-only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 from django.contrib import admin
@@ -11,13 +12,15 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from subscriptions import reconciliation
-from subscriptions.admin import changes, codes, details, search, shortcut, start, words
+from subscriptions import actions, lifecycle, pricing, quotes, reconciliation
+from subscriptions.actions import NotAllowed, Situation, terms
+from subscriptions.admin import changes, codes, details, planned, search, shortcut, start, words
 from subscriptions.admin.flow import action_urls
 from subscriptions.admin.lists import ReadOnlyAdmin, key
-from subscriptions.models import OPEN_ORDER, Event, Order, Subscription
+from subscriptions.models import OPEN_ORDER, Event, Order, OrderStatus, Subscription, SubscriptionStatus
 
-ORDERS_SHOWN, EVENTS_SHOWN, CALLS_SHOWN = 10, 20, 10
+ORDERS_SHOWN, EVENTS_SHOWN, CALLS_SHOWN, CHARGES_SHOWN = 10, 20, 10, 10
+S = SubscriptionStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Happening:
 
 @admin.register(Subscription)
 class SubscriptionAdmin(ReadOnlyAdmin):
-    list_display = ("number", "company", "product", "state", "seat_count", "vendor", "started")
+    list_display = ("number", "company", "product", "state", "seat_count", "renews", "vendor")
     list_display_links = ("number",)
     list_select_related = ("account", "sku__product")
     list_filter = ("status", "sku__product")
@@ -42,16 +45,16 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         own = [path("start/", wrap(start.choose_account), name="subscriptions_subscription_start")]
-        for action in changes.CHANGES:
+        for action, view in {**changes.VIEWS, actions.KEEP: planned.KeepView}.items():
             name = f"subscriptions_subscription_{action.stem}"
-            own += action_urls(f"<int:pk>/{action.stem}", name, changes.ChangeView, action=action)
+            own += action_urls(f"<int:pk>/{action.stem}", name, view, action=action)
         return [*own, *details.urls(), *codes.urls(), *super().get_urls()]
 
     # The list.
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
-        open_orders = Prefetch("orders", Order.objects.filter(status__in=OPEN_ORDER), to_attr="open_orders")
-        return super().get_queryset(request).prefetch_related(open_orders)
+        ahead = Order.objects.filter(status__in=[*OPEN_ORDER, OrderStatus.SCHEDULED])
+        return super().get_queryset(request).prefetch_related(Prefetch("orders", ahead, to_attr="ahead"))
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         text = search_term.strip()
@@ -72,28 +75,29 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     @admin.display(description="Status")
     def state(self, row: Any) -> SafeString:
         shown = words.status(row.status, row.get_status_display())
-        if not row.open_orders:
+        order = _open_of(row)
+        if order is None:
             return shown
-        order = row.open_orders[0]
         return format_html("{}<small>{} {}</small>", shown, order.number, _progress_words(order))
 
     @admin.display(description="Seats")
-    def seat_count(self, row: Subscription) -> SafeString:
-        return format_html('<span class="figure">{}</span>', f"{row.seats:,}")
+    def seat_count(self, row: Any) -> SafeString:
+        seats = format_html('<span class="figure">{}</span>', f"{row.seats:,}")
+        scheduled = next((one for one in row.ahead if one.status == OrderStatus.SCHEDULED), None)
+        if scheduled is None or scheduled.action not in ("increase", "decrease"):
+            return seats
+        from_then = actions.day(scheduled.due_at, row)
+        return format_html("{}<small>{} from {}</small>", seats, f"{scheduled.after['Seats']:,}", from_then)
 
     @admin.display(description="Vendor")
     def vendor(self, row: Any) -> str | SafeString:
-        said = shortcut.vendor_words(row, row.open_orders[0] if row.open_orders else None)
+        said = shortcut.vendor_words(row, _open_of(row))
         return words.status(said.shape, said.words) if said.shape == "needs_attention" else said.words
 
-    @admin.display(description="Started")
-    def started(self, row: Subscription) -> str | SafeString:
-        at = row.started_at
-        return (
-            format_html('<time datetime="{}">{}</time>', at.isoformat(), f"{at.day} {at:%b %Y}")
-            if at
-            else words.NOTHING
-        )
+    @admin.display(description="Renews")
+    def renews(self, row: Subscription) -> str | SafeString:
+        label, on = renewal(row)
+        return format_html("{} {}", label, _day(on)) if on else label or words.NOTHING
 
     # The page.
 
@@ -117,6 +121,16 @@ class SubscriptionAdmin(ReadOnlyAdmin):
             vendor=shortcut.vendor_words(subscription, about.open_order),
             reading=reconciliation.last_known(subscription, about.open_order),
             code_refusal=codes.why_hidden(about),
+            scheduled=about.scheduled,
+            scheduled_words=lifecycle.planned_words(about.scheduled, subscription) if about.scheduled else "",
+            frozen=about.scheduled is not None
+            and subscription.status == S.SUSPENDED
+            and about.scheduled.action in lifecycle.FROZEN_STEMS,
+            open_order_words=words.order_words(about.open_order) if about.open_order else "",
+            undo_refusal=_why_not_undo(about),
+            renewal=renewal(subscription),
+            money=_money(about),
+            charges=subscription.charges.order_by("-pk")[:CHARGES_SHOWN],
             orders=[_order_row(order) for order in orders],
             timeline=[
                 Happening(
@@ -131,8 +145,47 @@ class SubscriptionAdmin(ReadOnlyAdmin):
             all_orders=_all_of("order", subscription),
             all_events=_all_of("event", subscription),
             all_calls=_all_of("vendorcall", subscription),
+            all_charges=_all_of("charge", subscription),
         )
         return render(request, "admin/subscriptions/subscription/page.html", context)
+
+
+def _open_of(row: Any) -> Order | None:
+    return next((one for one in row.ahead if one.is_open), None)
+
+
+def _day(on: date) -> SafeString:
+    return format_html('<time datetime="{}">{}</time>', on.isoformat(), f"{on.day} {on:%b %Y}")
+
+
+def renewal(subscription: Subscription) -> tuple[str, date | None]:
+    """What becomes of the term, and when; an empty word for the plain renewal. Needs `account` loaded."""
+    match subscription.status:
+        case S.CANCELLED | S.FAILED | S.PENDING:
+            return "", None
+        case S.EXPIRED:
+            return "Renewable until", subscription.renewable_until
+    if subscription.ends_at:
+        return "Ends", actions.local_day(subscription.ends_at, subscription.account)
+    if subscription.trial_ends:
+        return "Trial until", subscription.trial_ends
+    return ("" if subscription.auto_renew else "Ends"), subscription.term_end
+
+
+def _why_not_undo(about: Situation) -> NotAllowed | None:
+    return lifecycle.why_not_undo(replace(about, order=about.scheduled)) if about.scheduled else None
+
+
+def _money(about: Situation) -> dict[str, Any]:
+    """What it costs as it is, and what is charged next; 1 query."""
+    subscription = about.subscription
+    prices = quotes.load([], [subscription.sku])
+    return {
+        "seat": quotes.per_seat(subscription, prices),
+        "period": quotes.per_period(subscription, prices),
+        "next": quotes.next_charge(about, prices),
+        "days": pricing.days_words(terms.period(subscription)) if subscription.period_start else "",
+    }
 
 
 def _progress_words(order: Order) -> str:
@@ -140,8 +193,10 @@ def _progress_words(order: Order) -> str:
 
 
 def _orders(subscription: Subscription) -> QuerySet[Order]:
-    """The newest orders, the open one first, so that it is among them whatever came after."""
-    open_first = Case(When(status__in=OPEN_ORDER, then=Value(0)), default=Value(1))
+    """The newest orders, the open and the planned one first, so that they are among them whatever came after."""
+    open_first = Case(
+        When(status__in=OPEN_ORDER, then=Value(0)), When(status=OrderStatus.SCHEDULED, then=Value(1)), default=Value(2)
+    )
     rows = Order.objects.filter(subscription=subscription).select_related("actor")
     return rows.order_by(open_first, "-pk")[:ORDERS_SHOWN]
 

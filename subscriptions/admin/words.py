@@ -1,12 +1,13 @@
 """The words and shapes of BSS for what is stored: changes, events, people, statuses."""
 
+from datetime import datetime
 from typing import Any
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from subscriptions import actions
-from subscriptions.models import Order, SubscriptionStatus, User
+from subscriptions.models import Order, OrderStatus, SubscriptionStatus, User
 
 NOTHING = "\N{EN DASH}"
 DOORS = {
@@ -22,6 +23,13 @@ ACTS = {
     "code.mailed": "Activation code sent by e-mail",
     "details.read": "Details read from the licence service",
     "details.unanswered": "Details asked for, the licence service did not answer",
+    "period.billed": "Period billed",
+    "period.unbilled": "Period begun, not billed",
+    "period.no_price": "Period waits for a price",
+    "renewal.renewed": "Term renewed",
+    "renewal.reminder": "Reminder of the renewal sent",
+    "expire.expired": "Term over, expired",
+    "trial.ended": "Trial over",
 }
 WHAT = {
     "placed": "placed",
@@ -31,6 +39,12 @@ WHAT = {
     "released": "will be tried again",
     "retry": "retried",
     "give_up": "given up",
+    "scheduled": "planned",
+    "due": "fell due",
+    "awaiting_approval": "waits for approval",
+    "approved": "approved",
+    "rejected": "rejected",
+    "withdrawn": "withdrawn",
 }
 OUTCOMES = {
     "done": ("completed", "Done"),
@@ -59,10 +73,17 @@ def status(value: str, label: str) -> SafeString:
     )  # fmt: skip
 
 
+def moment(at: datetime) -> SafeString:
+    """An instant in a list, in UTC."""
+    return format_html('<time datetime="{}">{}</time>', at.isoformat(), f"{at.day} {at:%b %Y, %H:%M}")
+
+
 def value_words(name: str, value: Any) -> str:
     """One characteristic's value: a status by its word, a number with separators."""
     if name == "Status" and value in SubscriptionStatus.values:
         return str(SubscriptionStatus(value).label)
+    if isinstance(value, bool):
+        return "Yes" if value else "No"
     if isinstance(value, int):
         return f"{value:,}"
     return str(value) or NOTHING
@@ -73,7 +94,8 @@ def change_words(before: dict[str, Any], after: dict[str, Any]) -> str:
     parts = []
     for name, value in after.items():
         new = value_words(name, value)
-        old = value_words(name, before[name]) if before.get(name) else ""
+        had = before.get(name)
+        old = value_words(name, had) if had or had is False else ""
         parts.append(f"{name} {old} → {new}" if old else f"{name} {new}")
     return ", ".join(parts)
 
@@ -89,7 +111,9 @@ def order_words(order: Order) -> str:
 
 
 def intent_words(order: Order) -> str:
-    """What is being asked of the vendor, to stand beside a status: `increasing to 30`."""
+    """What is being asked of the vendor, or of staff, to stand beside a status: `increasing to 30`."""
+    if order.status == OrderStatus.AWAITING_APPROVAL:
+        return f"{action_label(order.action).lower()} waits for approval"
     if order.action in ("increase", "decrease"):
         return f"{order.action[:-1]}ing to {order.after['Seats']:,}"
     return {
@@ -98,6 +122,7 @@ def intent_words(order: Order) -> str:
         "activate": "activating",
         "cancel": "cancelling",
         "push_ours": "sending our values",
+        "change_sku": "changing the SKU",
     }.get(order.action, action_label(order.action).lower())
 
 

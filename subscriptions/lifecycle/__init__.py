@@ -32,11 +32,12 @@ from subscriptions.lifecycle.planning import approve, reject, undo, why_not_undo
 from subscriptions.lifecycle.proposals import TOO_OLD, Figure, Proposal, figures, propose
 from subscriptions.lifecycle.rows import CALL_FIELDS, finish
 from subscriptions.lifecycle.settling import give_up, retry
+from subscriptions.lifecycle.steps import FROZEN_STEMS
 from subscriptions.lifecycle.upkeep import due_for_ping, open_vendor, pause_vendor, sweep
 
 __all__ = [
-    "CALL_FIELDS", "DISCARD", "KEEP", "STALE", "STALE_QUOTE", "TOO_OLD", "Attempt", "Decision", "Figure", "Hold",
-    "Pass", "Proposal", "Result", "Taken", "Verdict", "Wait", "Wish", "apply", "apply_many", "approve", "catch_up",
+    "CALL_FIELDS", "DISCARD", "FROZEN_STEMS", "KEEP", "STALE", "STALE_QUOTE", "TOO_OLD", "Attempt", "Decision", "Figure",
+    "Hold", "Pass", "Proposal", "Result", "Taken", "Verdict", "Wait", "Wish", "apply", "apply_many", "approve", "catch_up",
     "claim", "correct", "due_for_ping", "due_ids", "figures", "finish", "forecast", "give_up", "had_trial",
     "held_up", "is_at_renewal", "keep_company_details", "mail_code", "new_subscription", "note_details",
     "open_vendor", "passes", "pause_vendor", "place", "place_many", "planned_choices", "planned_words",
