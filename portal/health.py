@@ -20,7 +20,7 @@ PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class ProbeMiddleware:
-    """Answers the probes at once: no check of the host, no session, no cookie, no line in the log.
+    """Answers the probes at once: no check of the host, no session, no cookie, no lines about the request.
 
     It stands behind SecurityMiddleware, which SECURE_REDIRECT_EXEMPT tells not to send them to https.
     """

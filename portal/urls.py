@@ -5,7 +5,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from portal import health, home, theme
+from portal import health, home, metrics, theme
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
@@ -36,6 +36,7 @@ sign_in = [
 urlpatterns = [
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("", home.home, name="home"),
     path("theme/", theme.choose, name="theme"),
     path("account/", include(sign_in)),
