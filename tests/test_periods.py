@@ -322,6 +322,15 @@ def test_an_increase_that_is_open_over_the_periods_end_is_charged_as_quoted_and_
     assert lines(subscription)[1:] == billed(("2027-02-15", "2027-03-15"), amount=Decimal("105.00"))
 
 
+def test_an_order_that_came_between_looking_and_locking_is_waited_for(begun, travel):
+    subscription = begun("2027-01-15")
+    at = travel("2027-02-15")
+    ids = lifecycle.due_ids(at)
+    OrderFactory(subscription=subscription, status="placed")
+    assert periods._pass(ids, at, at, skip_locked=True).moved == 0
+    assert not Charge.objects.exists()
+
+
 def test_an_order_that_fails_at_the_vendor_charges_nothing_and_the_period_goes_on(begun, run, travel, drain, emulator):
     subscription = begun("2027-01-15")
     travel("2027-02-14")
@@ -514,6 +523,12 @@ def test_without_automatic_renewal_the_term_expires_and_the_grace_ends_it(begun,
     assert emulator.control.subscriber(subscription.subscriber_id).status == "HardCancelled"
     assert not run("2028-01-01")
     assert not Charge.objects.exists()
+
+
+def test_without_automatic_renewal_the_periods_of_the_term_are_billed_to_its_end(begun, run):
+    subscription = begun("2027-01-15", {"term_months": 3}, auto_renew=False, reminder_due_on=None)
+    assert run("2027-04-15") == {"billed": 2, "expired": 1}
+    assert fresh(subscription).period_end == date(2027, 4, 15)
 
 
 def test_a_grace_that_is_missed_altogether_ends_too(begun, run, drain):
@@ -735,6 +750,7 @@ def test_a_planned_decrease_stands_still_while_suspended_and_goes_on_with_keep(b
     drain()
     assert run("2027-02-15") == {"unbilled": 1}
     assert not run("2027-02-20")
+    assert not lifecycle.due_ids(clock.now())
     assert fresh(planned).status == "scheduled"
     with pytest.raises(NotAllowed) as refused:
         place(subscription, "activate")
@@ -1045,7 +1061,7 @@ def test_trouble_with_the_database_is_no_rows_fault(cast, empty_queue):
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '50ms'")
         try:
-            lifecycle.catch_up(clock.now(), only=[subscription.pk])
+            return list(lifecycle.passes(clock.now(), only=[subscription.pk]))
         except OperationalError:
             return "raised"
 

@@ -79,6 +79,15 @@ def test_with_apply_it_does_so_once(begun):
     assert Charge.objects.count() == 6
 
 
+def test_on_a_terminal_a_bar_says_how_far_it_is(begun):
+    begun(70), begun(40)
+    assert "Due" not in run("--no-color")
+    said = run("--apply", "--force-color")
+    assert "\x1b[" in said
+    # A subscription that is two periods behind counts twice.
+    assert re.findall(r"Due .*?(\d+/\d+)", said)[-1] == "3/3"
+
+
 def test_a_forecast_of_a_later_day_counts_every_step(begun):
     begun(1)
     begun(1, {"term_months": 1, "grace_days": 5}, auto_renew=False, reminder_due_on=None)
