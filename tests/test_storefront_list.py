@@ -160,7 +160,12 @@ BEGAN = datetime(2026, 3, 31, 12, tzinfo=UTC)
         ),
         (
             {"status": "expired", "ends_at": datetime(2027, 3, 31, tzinfo=UTC), "grace_ends": date(2027, 4, 14)},
-            "Can be renewed until 14 Apr 2027",
+            "Can be renewed until 13 Apr 2027",
+            "EUR 87.50 a month",
+        ),
+        (
+            {"status": "expired", "ends_at": BEGAN, "grace_ends": date(2026, 3, 31), "suspended_at": BEGAN},
+            "Over",
             "EUR 87.50 a month",
         ),
         ({"trial_ends": date(2026, 4, 30)}, "Trial until 30 Apr 2026", "Free trial"),

@@ -312,7 +312,7 @@ def test_what_is_over_has_no_price(see, stock):
         (
             {"status": "expired", "ends_at": NOW, "term_end": date(2027, 2, 7), "grace_ends": date(2027, 2, 21)},
             "The term ended on 7 February 2027",
-            "It can be renewed until 21 February 2027.",
+            "It can be renewed until 20 February 2027.",
         ),
         ({"trial_ends": date(2027, 2, 28)}, "Trial until 28 February 2027", "ends by itself on that day"),
     ],
@@ -327,6 +327,12 @@ def test_how_it_stands_is_said_with_the_way_out(see, cast, make, fields, title, 
     way = {"ending": "Keep subscription", "expired": "Renew"}.get(fields.get("status"), "Convert")
     assert way in panel(page)
     assert way not in panel(see(one, cast.viewer))
+
+
+def test_what_was_suspended_when_its_term_ended_is_not_said_to_be_renewable(see, make):
+    fields = {"ends_at": NOW, "term_end": date(2027, 2, 10), "grace_ends": date(2027, 2, 10), "suspended_at": NOW}
+    page = see(make(status="expired", **fields))
+    assert panel(page) == "The term ended on 10 February 2027 It was suspended then, and is over now."
 
 
 FURTHER = [

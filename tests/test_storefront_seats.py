@@ -324,6 +324,14 @@ def test_what_is_shown_is_what_is_charged(door, cast, running, drain, currency, 
         assert line.words in done
 
 
+def test_an_increase_that_is_paid_for_already_says_why_it_costs_nothing(door, running):
+    subscription = running(increase_policy="high_water", prices={1: "3.50", 26: "3.00"})
+    check = door.get(url(subscription, "increase"), {"seats": 27})
+    page = text(check)
+    assert "Due now EUR 0.00 What was charged for this period covers so many seats already." in page
+    assert ">Add 2 seats</button>" in check.content.decode()
+
+
 def test_the_panel_says_due_now_with_its_formula_and_what_later_periods_cost(door, running):
     subscription = running(prices={1: "3.50", 30: "3.20"})
     days = (subscription.period_end - subscription.period_start).days

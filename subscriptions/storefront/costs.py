@@ -84,7 +84,7 @@ def _why_nothing(proposal: Proposal) -> str:
     sku = proposal.subscription.sku
     if proposal.action is actions.INCREASE:
         if sku.increase_policy == "high_water":
-            return "The period is billed at its highest number of seats, which does not rise by this."
+            return "What was charged for this period covers so many seats already."
         return ""
     if proposal.planned:
         return "What you have paid for stays yours until then."

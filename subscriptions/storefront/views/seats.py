@@ -26,6 +26,8 @@ from subscriptions.storefront.forms import SeatsForm, whole_number
 from subscriptions.storefront.proposals import Proposal
 from subscriptions.storefront.quoted import CheckPage
 
+NO_NUMBER = Price("Price", sentence="It stands here as soon as the number of seats is a possible one.")
+
 
 @require_safe
 def field(request: SignedIn, pk: int, stem: str) -> HttpResponse:
@@ -82,7 +84,8 @@ def _field_page(
         "action": action,
         "form": form,
         "failed": failed,
-        "price": _price(about, action, form),
+        # What is wrong with the number stands beside its field.
+        "price": NO_NUMBER if error else _price(about, action, form),
         "way_out": way,
         "way_out_label": label,
         "planned": lifecycle.planned_words(about.scheduled, subscription) if about.scheduled else "",

@@ -108,6 +108,8 @@ def renewal(subscription: Subscription) -> Renewal:
             return Renewal("Not started yet")
         case S.FAILED | S.CANCELLED:
             return Renewal("None")
+        case S.EXPIRED if subscription.suspended_at:
+            return Renewal("Over")
         case S.EXPIRED:
             return Renewal("Can be renewed until", subscription.renewable_until)
     if ends is not None:
@@ -276,9 +278,12 @@ def attention(about: actions.Situation, lines: list[words.Line], ways: dict[str,
             text = "It works as before until then. After that its activation code stops working."
             return Attention("warn", f"Ends on {day}", text, ways.get("keep", ""), actions.KEEP.label)
         case S.EXPIRED if subscription.term_end and subscription.renewable_until:
-            ended, until = actions.date_words(subscription.term_end), actions.date_words(subscription.renewable_until)
+            title = f"The term ended on {actions.date_words(subscription.term_end)}"
+            if subscription.suspended_at:
+                return Attention("warn", title, "It was suspended then, and is over now.")
+            until = actions.date_words(subscription.renewable_until)
             text = f"It can be renewed until {until}. After that it is over, and its activation code stops working."
-            return Attention("warn", f"The term ended on {ended}", text, ways.get("renew", ""), actions.RENEW.label)
+            return Attention("warn", title, text, ways.get("renew", ""), actions.RENEW.label)
         case S.CANCELLED if subscription.cancelled_at:
             when = actions.day(subscription.cancelled_at, subscription)
             text = (
