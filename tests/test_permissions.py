@@ -204,7 +204,8 @@ def things(cast: Any) -> dict[str, list[Any]]:
     order = OrderFactory(subscription=subscription)
     call = VendorCallFactory(order=order)
     charge = ChargeFactory(subscription=subscription)
-    subscription.sku.targets.create(target=SKUFactory(product=subscription.sku.product, seats_min=30))
+    larger = SKUFactory(product=subscription.sku.product, name="Larger", seats_min=30)
+    subscription.sku.targets.create(target=larger)
     return {
         "": [],
         "subscription": [subscription.pk],
