@@ -244,7 +244,9 @@ def test_what_the_vendor_would_not_notice_is_done_at_once(door, subscription, la
     assert "ask the licence service" not in text(shown)
     answer = door.post(check(subscription), fields(shown))
     assert Order.objects.get().status == "completed"
-    assert "Done" in text(door.get(answer["Location"]))
+    receipt = text(door.get(answer["Location"]))
+    assert "Done" in receipt
+    assert "Confirmed by the licence service" not in receipt
 
 
 def test_a_planned_change_is_withdrawn_with_the_order_and_named_before(door, begun, large, cast, drain):

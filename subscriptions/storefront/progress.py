@@ -169,8 +169,7 @@ def _sent_steps(order: Order, sending: VendorCall | None, trouble: Step | None) 
 
 
 def _last_step(order: Order, done: dict[str, Event]) -> list[Step]:
-    ours_alone = actions.ACTIONS[order.action].call is None
-    confirmed = "Done" if ours_alone else "Confirmed by the licence service"
+    confirmed = "Confirmed by the licence service" if actions.ACTIONS[order.action].asks(order) else "Done"
     match order.status:
         case OrderStatus.COMPLETED:
             return [Step("done", confirmed, order.finished_at)]
