@@ -156,7 +156,7 @@ def compare(subscription: Subscription, record: dict[str, Any]) -> tuple[Differe
             "product", "Product", subscription.sku.vendor_product_id, details.product_id,
             details.product_id != subscription.sku.vendor_product_id,
             take_refusal="The product is never taken over: it is what was sold.",
-            push_refusal="The licence service cannot change the product of a running licence.",
+            push_refusal="The product is sent only with a change of the SKU. Ask the licence service.",
         ),
     ]  # fmt: skip
     return tuple(sorted(lines, key=lambda line: not line.differs))
