@@ -61,12 +61,12 @@ def status(action: "Action", about: Situation) -> NotAllowed | None:
             return NotAllowed("suspended", "Suspended. Activate it first.")
         case S.CANCELLED:
             return NotAllowed("cancelled", cancelled_words(about))
+        case S.ACTIVE | S.ENDING if action.stem == "activate":
+            return NotAllowed("not_suspended", "Not suspended.")
         case S.ENDING if subscription.ends_at:
             return NotAllowed("ending", f"Ends on {day(subscription.ends_at, subscription)}.")
         case S.EXPIRED:
             return NotAllowed("expired", "The term is over and was not renewed.")
-        case S.ACTIVE if action.stem == "activate":
-            return NotAllowed("not_suspended", "Not suspended.")
         case S.ACTIVE if action.stem == "keep":
             return NotAllowed("not_ending", "It goes on already.")
         case S.ACTIVE if action.stem == "renew":

@@ -203,10 +203,14 @@ class ActivateView(PricedView):
         return [("Status", self.subscription.get_status_display(), str(target.label)), self.takes_effect()]
 
     def next_steps(self, form: Form) -> list[str]:
+        scheduled, replaced = self.about.scheduled, []
+        if scheduled and scheduled.action == actions.ACTIVATE.stem:
+            replaced = [f"{lifecycle.planned_words(scheduled, self.subscription)} This one takes its place."]
         if self.planned_on:
             ask = "On that day the licence service is asked to let the licence run again."
-            return [f"Until {self.planned_on} it stays suspended, and the plan can be undone.", ask, CODE_STAYS]
-        return ["The licence service is asked to let the licence run again.", RECORD_FOLLOWS, CODE_STAYS]
+            stays = f"Until {self.planned_on} it stays suspended, and the plan can be undone."
+            return [stays, ask, CODE_STAYS, *replaced]
+        return ["The licence service is asked to let the licence run again.", RECORD_FOLLOWS, CODE_STAYS, *replaced]
 
     def button(self, form: Form) -> str:
         if self.planned_on:

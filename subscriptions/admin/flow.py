@@ -196,7 +196,7 @@ class ActionView(View):
     def blame(self, form: Form, refusal: NotAllowed) -> HttpResponse:
         """The form with what was entered: the sentence beside the field that it is about, or above all of them."""
         field = getattr(form, "blames", {}).get(refusal.code, "")
-        if form.is_bound and form.is_valid() and field in form.fields:
+        if field in form.fields and form.is_bound and form.is_valid():
             form.add_error(field, ValidationError(refusal.sentence, code=refusal.code))
             return self.show_form(form, status=422, way_out=self.way_out(refusal))
         status = 409 if self.request.method == "POST" else 200

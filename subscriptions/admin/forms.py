@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from django import forms
 
-from subscriptions import actions, quotes
+from subscriptions import actions, clock, quotes
 from subscriptions.actions import Action, NotAllowed
 from subscriptions.models import SKU, Subscription
 from subscriptions.models.catalogue import DecreasePolicy
@@ -44,7 +44,7 @@ class DayField(forms.DateField):
 
 
 class SubscriptionForm(ReasonForm):
-    """A reason for an action on one subscription, as the person saw it."""
+    """A reason for an action on one subscription, as the person saw it; and a day `on`, where there is one."""
 
     version = forms.IntegerField(widget=forms.HiddenInput)
     blames: Mapping[str, str] = {}
@@ -55,6 +55,17 @@ class SubscriptionForm(ReasonForm):
         self.subscription = subscription
         self.action = action
         self.fields["version"].initial = subscription.version
+
+    def clean_on(self) -> date | None:
+        """Judged with the other fields, so that all that is wrong is said at once."""
+        on: date | None = self.cleaned_data["on"]
+        if on and self.subscription.period_start:
+            action = actions.ACTIVATE if self.action is actions.SUSPEND else self.action
+            try:
+                quotes.takes_effect(action, self.subscription, on, clock.now(), actions.BSS)
+            except NotAllowed as refusal:
+                raise forms.ValidationError(refusal.sentence, code=refusal.code) from None
+        return on
 
     @property
     def stale(self) -> bool:
@@ -77,7 +88,7 @@ class SubscriptionForm(ReasonForm):
         return None
 
 
-_DAYS = dict.fromkeys(("past", "too_far_ahead", "too_far_back", "over_by_then", "order_scheduled", "not_later"), "on")
+_DAYS = dict.fromkeys(("over_by_then", "order_scheduled", "not_later"), "on")
 
 
 class SeatsForm(SubscriptionForm):
@@ -171,7 +182,7 @@ class CancelForm(SubscriptionForm):
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "class": "short"}),
     )
     field_order = ["ends", "on", "reason", "typed"]
-    blames = {**_DAYS, "ending": "ends"}
+    blames = {"ending": "ends"}
 
     def __init__(self, *args: Any, ways: Mapping[str, str], earliest: date | None, today: date, **kwargs: Any) -> None:
         """`ways` are the words for each time that can be chosen; `earliest` is the first day of a back-dated one."""
@@ -188,14 +199,21 @@ class CancelForm(SubscriptionForm):
             "typed"
         ].help_text = f"For an end now or back-dated, type {number}: a cancelled subscription does not come back."
 
+    def clean_on(self) -> date | None:
+        on: date | None = self.cleaned_data["on"]
+        if self.data.get("ends") != BACK_DATED:
+            return None
+        if on is None:
+            raise forms.ValidationError("Enter the day since when it has ended.")
+        if on > self.today:
+            raise forms.ValidationError(
+                f"{actions.date_words(on)} is still to come. Choose today or an earlier day.", "future"
+            )
+        return super().clean_on()
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         ends = cleaned.get("ends")
-        on = cleaned.get("on")
-        if ends == BACK_DATED and "on" in cleaned and on is None:
-            self.add_error("on", "Enter the day since when it has ended.")
-        elif ends == BACK_DATED and on and on > self.today:
-            self.add_error("on", f"{actions.date_words(on)} is still to come. Choose today or an earlier day.")
         if ends in (NOW, BACK_DATED) and cleaned.get("typed", "").upper() != self.subscription.number:
             self.add_error("typed", f"Type {self.subscription.number} to show that you mean this subscription.")
         return cleaned

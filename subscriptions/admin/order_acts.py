@@ -55,7 +55,7 @@ class OrderActView(ActionView):
         return self.action.why_not(self.about)
 
     def way_out(self, refusal: NotAllowed) -> Link | None:
-        return Link(order_url(self.order.pk), f"See {self.order}")
+        return Link(order_url(self.order.pk), f"See {self.order}") if refusal.code == "order_status" else None
 
     def make_form(self, data: QueryDict | None = None, **kwargs: Any) -> Form:
         return ReasonForm(data, **kwargs)

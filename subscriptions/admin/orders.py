@@ -47,7 +47,7 @@ class ActionFilter(admin.SimpleListFilter):
 
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin):
-    list_display = ("number", "subscription_link", "company", "wish", "costs", "state", "placed_by", "placed")
+    list_display = ("number", "subscription_link", "wish", "costs", "state", "placed_by", "placed")
     list_display_links = ("number",)
     list_select_related = ("subscription__account", "actor")
     list_filter = ("status", ActionFilter, "needs_staff")
@@ -86,11 +86,8 @@ class OrderAdmin(ReadOnlyAdmin):
     @admin.display(description="Subscription")
     def subscription_link(self, row: Order) -> SafeString:
         url = shortcut.subscription_url(row.subscription_id)
-        return format_html('<a href="{}">{}</a>', url, row.subscription.number)
-
-    @admin.display(description="Company")
-    def company(self, row: Order) -> str:
-        return row.subscription.account.name
+        company = row.subscription.account
+        return format_html('<a href="{}">{}</a><small>{}</small>', url, row.subscription.number, company)
 
     @admin.display(description="What")
     def wish(self, row: Order) -> SafeString:

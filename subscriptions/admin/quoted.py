@@ -45,17 +45,25 @@ def of_proposal(proposal: Proposal) -> Price | None:
     """The panel of a check page; None for what costs nothing by its nature."""
     quote = proposal.quote
     if quote is None:
-        free = proposal.action.costs or proposal.then_on
-        return Price("What it costs", sentence="Nothing: the price list has no price for it.") if free else None
+        return None
     if proposal.then_on:
         price = Price.of(quote, planned=True, title=f"What the activation on {actions.date_words(quote.on)} costs")
     else:
         price = Price.of(quote, planned=proposal.planned)
     if proposal.action.call is None:
         return price
-    if not quote.lines and proposal.action is actions.CANCEL:
+    if not quote.lines and quote.later is None and proposal.action in (actions.ACTIVATE, actions.SUSPEND):
+        price = replace(price, then=_nothing_later(proposal.subscription))
+    elif not quote.lines and proposal.action is actions.CANCEL:
         price = replace(price, then="The period that has begun stays charged. Nothing is charged after it.")
     return replace(price, note=NOT_BEFORE)
+
+
+def _nothing_later(subscription: Subscription) -> str:
+    if subscription.trial_ends:
+        return "A trial is free."
+    seats = actions.seats_words(subscription.seats)
+    return f"The price list has no price for {seats}: nothing is charged until it has one."
 
 
 def of_order(order: Order) -> Price | None:
