@@ -6,31 +6,37 @@ what it says. Numbers come from vendor-protocol.md, section 5, through the setti
 
 import random
 import uuid
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.db.models import Max
 from procrastinate import JobContext
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Status
 
 from subscriptions import actions, clock, gateways, lifecycle
-from subscriptions.lifecycle import Attempt, Decision, Hold, Result, Verdict, Wait
+from subscriptions.lifecycle import Attempt, Case, Decision, Hold, Result, Verdict, Wait
 from subscriptions.models import Order, OrderStatus, Purpose, Subscription, VendorCall, VendorState
 from subscriptions.vendors import port
 from subscriptions.vendors.port import Answer, Ask, Outcome
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 SEND, READ = "send", "read"
 # Jobs come by priority, then by age: upkeep must not wait behind the backlog that it is there to free.
 UPKEEP_FIRST = 100
 # Done belongs here too: an order that is still open after it had an answer that came too late to be applied.
 _SAYS_DONE = (Outcome.ALREADY_DONE, Outcome.DONE)
 _UNSETTLED = (Outcome.UNKNOWN, *_SAYS_DONE)
+_DATABASE_TROUBLE = (OperationalError, InterfaceError)
 
 
 def _later(at: datetime, seconds: float) -> datetime:
@@ -154,16 +160,18 @@ def judge_write(order: Order, earlier: Sequence[VendorCall], call: VendorCall, a
             often = len(tries) >= len(settings.VENDOR_RETRY_DELAYS)
             if often and at - tries[0].started_at > timedelta(seconds=settings.VENDOR_RETRY_LIMIT):
                 return result(Verdict.HOLD, message="The licence service could not be reached for a day.")
-            again = _later(at, max(_backoff(len(tries)), answer.retry_after or 0))
+            again = _later(at, max(_backoff(len(tries), call.transaction_id), answer.retry_after or 0))
             return result(Verdict.RELEASE, again_at=again, message="The licence service cannot be reached.")
     first_read = _later(at, settings.VENDOR_READ_DELAYS[0])
     return result(Verdict.AGAIN, again_at=first_read, message="Sent, and no clear answer came back.")
 
 
-def _backoff(tries: int) -> float:
+def _backoff(tries: int, container: str) -> float:
+    """Spread at random, and the same for all that travelled in one container: so they travel together again."""
     delays = settings.VENDOR_RETRY_DELAYS
     spread = settings.VENDOR_RETRY_JITTER
-    return float(delays[min(tries, len(delays) - 1)]) * random.uniform(1 - spread, 1 + spread)  # noqa: S311 - jitter
+    dice = random.Random(f"{container} {tries}")  # noqa: S311 - jitter
+    return float(delays[min(tries, len(delays) - 1)]) * dice.uniform(1 - spread, 1 + spread)
 
 
 def judge_read(order: Order, subscription: Subscription, call: VendorCall, answer: Answer, at: datetime) -> Result:
@@ -186,76 +194,206 @@ def refusal_words(answer: Answer) -> str:
     return f"{answer.message or 'Refused'} (code {answer.code})" if answer.code else answer.message or "Refused"
 
 
-# --- one attempt -----------------------------------------------------------------------------------------------------
+# --- attempts --------------------------------------------------------------------------------------------------------
 
 
 @app.task(name="subscriptions.fulfil", queue="orders")
 def fulfil(order_id: int) -> None:
     """Make one attempt for an order, or find that there is none to make now. Safe to run twice and late."""
-    container: port.Container | None = None
-    earlier: list[VendorCall] = []
+    _attempt([order_id])
 
-    def decide(order: Order, subscription: Subscription, calls: list[VendorCall]) -> Decision:
-        nonlocal container
-        at = clock.now()
-        earlier.extend(calls)
-        vendor = subscription.sku.product.vendor
-        if VendorState.objects.filter(vendor=vendor, paused_at__isnull=False).exists():
-            return Wait(_later(at, settings.VENDOR_PING_EVERY))
-        step = next_step(order, calls, at)
-        if not isinstance(step, str):
-            return step
-        sending = step == SEND
-        if sending:
-            # What is said now is what every repetition will say.
-            order.first_sent_at = order.first_sent_at or at
-        try:
-            container = gateways.gateway(vendor).prepare(
-                f"{order.operation_id}-{order.generation}" if sending else str(uuid.uuid4()),
-                [_ask(order, subscription) if sending else port.Read(subscription.subscriber_id)],
-            )
-        except (KeyError, ValueError):
-            # Put back it would come again for ever, and nobody would be asked.
-            log.exception("order cannot be put into the vendor's words", order_id=order.pk)
-            return Hold("unsendable", "This order cannot be put into the vendor's words: see the worker's log.")
-        return Attempt(
-            VendorCall(
-                subscription=subscription,
-                order=order,
-                purpose=Purpose.WRITE if sending else Purpose.SETTLE,
-                attempt=len(calls) + 1,
-                transaction_id=container.transaction_id,
-                asked=container.asked[0],
-                started_at=at,
-                deadline=_later(at, settings.VENDOR_ATTEMPT_DEADLINE),
-            )
-        )
 
-    claimed = lifecycle.claim(order_id, decide)
-    if claimed is None:
-        log.debug("nothing to do", order_id=order_id)
+@app.task(name="subscriptions.fulfil_many", queue="bulk", priority=lifecycle.AFTER_CLICKS)
+def fulfil_many(order_ids: list[int]) -> None:
+    """`fulfil` for many: what must be sent travels in one container, and what must be read in another."""
+    _attempt(order_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trip:
+    """A container, and the attempts that it carries in its order."""
+
+    vendor: str
+    container: port.Container
+    cases: Sequence[Case]
+    calls: Sequence[VendorCall]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    case: Case
+    call: VendorCall
+    answer: Answer
+
+
+def _attempt(order_ids: Sequence[int]) -> None:
+    trips: list[_Trip] = []
+    try:
+        claimed = lifecycle.claim_many(order_ids, lambda cases: _decide(cases, trips))
+    except _DATABASE_TROUBLE:
+        raise
+    except Exception:
+        if len(order_ids) == 1:
+            raise
+        # Nothing was written or sent so far, and whatever is wrong with one order must not stop the others.
+        log.exception("orders cannot be taken together", order_ids=order_ids)
+        _in_halves(_attempt, order_ids)
         return
-    order, subscription, call = claimed
-    if container is not None and _may_open_socket(order, call):
-        # No longer than its deadline, after which others conclude from reads what became of it.
-        left = (call.deadline - clock.now()).total_seconds()
-        [answer] = gateways.gateway(subscription.sku.product.vendor).send(container, within=left)
-    else:
-        log.warning("attempt overtaken before it was sent", order_id=order_id, attempt=call.attempt)
-        answer = Answer(Outcome.TRANSIENT, "not-sent", "Too late to be sent: nothing left this worker.")
-    if answer.outcome == Outcome.CREDENTIALS:
-        lifecycle.pause_vendor(subscription.sku.product.vendor, f"{answer.code} {answer.message}".strip())
+    if not claimed:
+        log.debug("nothing to do", order_ids=order_ids)
+    for trip in trips:
+        answers = _send(trip)
+        _settle([_Answered(*one) for one in zip(trip.cases, trip.calls, answers, strict=True)])
+
+
+def _in_halves(act: Callable[[Sequence[T]], None], rows: Sequence[T]) -> None:
+    """Both halves get their turn; what the first raised is raised in the end."""
+    half = len(rows) // 2
+    try:
+        act(rows[:half])
+    finally:
+        act(rows[half:])
+
+
+def _decide(cases: Sequence[Case], trips: list[_Trip]) -> list[Decision]:
+    """One decision for each case; what must be sent is packed into `trips`."""
     at = clock.now()
-    result = (
-        judge_write(order, earlier, call, answer, at)
-        if call.purpose == Purpose.WRITE
-        else judge_read(order, subscription, call, answer, at)
+    paused = set(VendorState.objects.filter(paused_at__isnull=False).values_list("vendor", flat=True))
+    decisions: dict[int, Decision] = {}
+    bound: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    for case in cases:
+        vendor = case.subscription.sku.product.vendor
+        step = next_step(case.order, case.calls, at)
+        if vendor in paused:
+            step = Wait(_later(at, settings.VENDOR_PING_EVERY))
+        if isinstance(step, str):
+            bound[vendor, step].append(case)
+        else:
+            decisions[case.order.pk] = step
+    for (vendor, step), going in bound.items():
+        if step == SEND:
+            for case in going:
+                # What is said now is what every repetition will say.
+                case.order.first_sent_at = case.order.first_sent_at or at
+        container, packed = _pack(vendor, step, going)
+        if container:
+            calls = [_call(step, case, container, unit, at) for unit, case in enumerate(packed)]
+            decisions |= {case.order.pk: Attempt(call) for case, call in zip(packed, calls, strict=True)}
+            trips.append(_Trip(vendor, container, packed, calls))
+    return [decisions.get(case.order.pk, _UNSENDABLE) for case in cases]
+
+
+_UNSENDABLE = Hold("unsendable", "This order cannot be put into the vendor's words: see the worker's log.")
+
+
+def _pack(vendor: str, step: str, cases: Sequence[Case]) -> tuple[port.Container | None, Sequence[Case]]:
+    """One container for all that can be said; what cannot is left out, so that it stops nobody else."""
+    try:
+        return _container(vendor, step, cases), cases
+    except (KeyError, ValueError):
+        if len(cases) == 1:
+            # Put back it would come again for ever, and nobody would be asked.
+            log.exception("order cannot be put into the vendor's words", order_id=cases[0].order.pk)
+            return None, ()
+    sayable = [case for case in cases if _pack(vendor, step, [case])[0]]
+    return (_container(vendor, step, sayable), sayable) if sayable else (None, ())
+
+
+def _container(vendor: str, step: str, cases: Sequence[Case]) -> port.Container:
+    """Raises KeyError and ValueError for what the vendor's words cannot say.
+
+    The one sending of a container gives it its name, so that a repetition says the same under the same name and the
+    vendor knows it again. Many never travel together twice, since some of them will be done: each such container has
+    a name of its own, and so has each that only reads. What was sent among many and is repeated alone has a name that
+    the vendor never heard, and is told from a repetition by the reads before it alone.
+    """
+    if step == READ:
+        asks: list[Ask] = [port.Read(case.subscription.subscriber_id) for case in cases]
+    else:
+        asks = [_ask(case.order, case.subscription) for case in cases]
+    order = cases[0].order
+    alone = step == SEND and len(cases) == 1
+    name = f"{order.operation_id}-{order.generation}" if alone else str(uuid.uuid4())
+    return gateways.gateway(vendor).prepare(name, asks)
+
+
+def _call(step: str, case: Case, container: port.Container, unit: int, at: datetime) -> VendorCall:
+    return VendorCall(
+        subscription=case.subscription,
+        order=case.order,
+        purpose=Purpose.WRITE if step == SEND else Purpose.SETTLE,
+        attempt=len(case.calls) + 1,
+        transaction_id=container.transaction_id,
+        unit_id=unit,
+        asked=container.asked[unit],
+        started_at=at,
+        deadline=_later(at, settings.VENDOR_ATTEMPT_DEADLINE),
     )
-    if not lifecycle.apply(result):
-        log.warning("attempt ended too late to count", order_id=order_id, attempt=call.attempt)
+
+
+def _send(trip: _Trip) -> list[Answer]:
+    if _may_open_socket(trip.calls):
+        # No longer than its deadline, after which others conclude from reads what became of it.
+        left = (trip.calls[0].deadline - clock.now()).total_seconds()
+        answers = gateways.gateway(trip.vendor).send(trip.container, within=left)
+    else:
+        log.warning("overtaken before it was sent", transaction_id=trip.container.transaction_id)
+        late = Answer(Outcome.TRANSIENT, "not-sent", "Too late to be sent: nothing left this worker.")
+        answers = [late] * len(trip.calls)
+    refused = next((one for one in answers if one.outcome == Outcome.CREDENTIALS), None)
+    if refused:
+        lifecycle.pause_vendor(trip.vendor, f"{refused.code} {refused.message}".strip())
+    return answers
+
+
+def _may_open_socket(calls: Sequence[VendorCall]) -> bool:
+    """A worker that was paused between claiming and sending must not send after another one took over.
+
+    The attempts of a container were claimed at one instant, and one that was overtaken is late for all of them.
+    """
+    newest = VendorCall.objects.filter(order__in=[one.order_id for one in calls]).order_by().values("order")
+    overtaken = {one.pk for one in calls} - set(newest.annotate(newest=Max("pk")).values_list("newest", flat=True))
+    return not overtaken and all(clock.now() < one.deadline for one in calls)
+
+
+def _settle(answered: Sequence[_Answered]) -> None:
+    at = clock.now()
+    try:
+        results = [
+            judge_write(one.case.order, one.case.calls, one.call, one.answer, at)
+            if one.call.purpose == Purpose.WRITE
+            else judge_read(one.case.order, one.case.subscription, one.call, one.answer, at)
+            for one in answered
+        ]
+        applied = lifecycle.apply_many(results)
+    except _DATABASE_TROUBLE:
+        raise
+    except Exception:
+        if len(answered) == 1:
+            raise
+        # The vendor's answers to the others count, whatever is wrong with one.
+        log.exception("answers cannot be applied together", order_ids=[one.case.order.pk for one in answered])
+        _in_halves(_settle, answered)
+        return
+    for result, counts in zip(results, applied, strict=True):
+        if not counts:
+            log.warning("attempt ended too late to count", order_id=result.order_id, call_id=result.call_id)
+    _tell(answered, results)
+
+
+def _tell(answered: Sequence[_Answered], results: Sequence[Result]) -> None:
+    call, answer, verdict = answered[0].call, answered[0].answer, str(results[0].verdict)
+    if len(answered) == 1:
+        log.info(
+            "attempt", order_id=call.order_id, attempt=call.attempt, purpose=call.purpose, outcome=str(answer.outcome),
+            code=answer.code, verdict=verdict, latency_ms=answer.latency_ms,
+        )  # fmt: skip
+        return
+    # Each attempt has its row; a line for each of 500 would tell no more.
     log.info(
-        "attempt", order_id=order_id, attempt=call.attempt, purpose=call.purpose, outcome=str(answer.outcome),
-        code=answer.code, verdict=str(result.verdict), latency_ms=answer.latency_ms,
+        "attempts", orders=len(answered), purpose=call.purpose, transaction_id=call.transaction_id,
+        outcomes=dict(Counter(str(one.answer.outcome) for one in answered)),
+        verdicts=dict(Counter(str(one.verdict) for one in results)), latency_ms=answer.latency_ms,
     )  # fmt: skip
 
 
@@ -266,12 +404,6 @@ def _ask(order: Order, subscription: Subscription) -> Ask:
     if call is None:
         raise ValueError(f"{order.number}: {order.action} asks nothing of a vendor")
     return call(order, subscription)
-
-
-def _may_open_socket(order: Order, call: VendorCall) -> bool:
-    """A worker that was paused between claiming and sending must not send after another one took over."""
-    newest = VendorCall.objects.filter(order=order).order_by("-pk").values_list("pk", flat=True).first()
-    return newest == call.pk and clock.now() < call.deadline
 
 
 # --- upkeep ----------------------------------------------------------------------------------------------------------

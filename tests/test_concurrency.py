@@ -116,10 +116,13 @@ def test_result_raced_by_threads_is_applied_once(verdict, subscription, cast):
     order = lifecycle.place(Wish(subscription.pk, "increase", {"Seats": 30}), actor=cast.manager, audience=STOREFRONT)
     version = fresh(subscription).version
 
-    def decide(order, subscription, calls):
-        return Attempt(VendorCallFactory.build(order=order, subscription=subscription, deadline=clock.now()))
+    def decide(cases):
+        return [
+            Attempt(VendorCallFactory.build(order=one.order, subscription=one.subscription, deadline=clock.now()))
+            for one in cases
+        ]
 
-    _, _, call = lifecycle.claim(order.pk, decide)
+    [(_, call)] = lifecycle.claim_many([order.pk], decide)
     result = Result(call.pk, order.pk, subscription.pk, Answer(Outcome.DONE), verdict, message="test")
     assert sorted(together(*[lambda: lifecycle.apply(result)] * 4)) == [False, False, False, True]
     assert Event.objects.filter(order=order).count() == 2

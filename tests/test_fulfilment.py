@@ -635,16 +635,19 @@ class SlowStarter(KasperskyGateway):
 def attempt(order, purpose="write", *, seconds=60.0):
     """Take the order as a worker does that is not heard of again."""
 
-    def decide(order, subscription, calls):
+    def decide(cases):
         now = clock.now()
-        return Attempt(
-            VendorCallFactory.build(
-                order=order, subscription=subscription, purpose=purpose, started_at=now, attempt=len(calls) + 1,
-                deadline=now + timedelta(seconds=seconds),
+        return [
+            Attempt(
+                VendorCallFactory.build(
+                    order=case.order, subscription=case.subscription, purpose=purpose, started_at=now,
+                    attempt=len(case.calls) + 1, deadline=now + timedelta(seconds=seconds),
+                )
             )
-        )  # fmt: skip
+            for case in cases
+        ]  # fmt: skip
 
-    _, _, call = lifecycle.claim(order.pk, decide)
+    [(_, call)] = lifecycle.claim_many([order.pk], decide)
     return call
 
 
@@ -716,12 +719,12 @@ class TestLate:
     def test_socket_is_for_the_newest_attempt_within_its_deadline(self, subscription, cast):
         order = place(subscription, cast.manager)
         first = attempt(order)
-        assert fulfilment._may_open_socket(order, first)
+        assert fulfilment._may_open_socket([first])
         second = attempt(order, "settle")
-        assert not fulfilment._may_open_socket(order, first)
-        assert fulfilment._may_open_socket(order, second)
+        assert not fulfilment._may_open_socket([first])
+        assert fulfilment._may_open_socket([second])
         third = attempt(order, seconds=-1)
-        assert not fulfilment._may_open_socket(order, third)
+        assert not fulfilment._may_open_socket([third])
 
     @pytest.mark.parametrize(("verdict", "answer"), [(Verdict.COMPLETE, DONE), (Verdict.FAIL, REFUSED)])
     def test_answer_after_the_end_completes_its_own_row_only(
@@ -788,7 +791,7 @@ class TestLate:
 
     def test_placed_order_can_be_held(self, subscription, cast):
         order = place(subscription, cast.manager)
-        assert lifecycle.claim(order.pk, lambda *about: Hold("unknown", "Look at it.")) is None
+        assert lifecycle.claim_many([order.pk], lambda cases: [Hold("unknown", "Look at it.")]) == []
         assert fresh(order).status == "needs_attention"
         assert kinds(order) == ["placed", "held"]
 

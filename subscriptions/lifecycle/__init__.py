@@ -7,7 +7,18 @@ one row.
 """
 
 from subscriptions.lifecycle.acts import keep_company_details, mail_code, note_details, reveal_code
-from subscriptions.lifecycle.attempts import Attempt, Decision, Hold, Result, Verdict, Wait, apply, apply_many, claim
+from subscriptions.lifecycle.attempts import (
+    Attempt,
+    Case,
+    Decision,
+    Hold,
+    Result,
+    Verdict,
+    Wait,
+    apply,
+    apply_many,
+    claim_many,
+)  # fmt: skip
 from subscriptions.lifecycle.orders import DISCARD, KEEP, Wish
 from subscriptions.lifecycle.periods import Pass, Taken, catch_up, due_ids, forecast, held_up, passes
 from subscriptions.lifecycle.placing import (
@@ -30,17 +41,17 @@ from subscriptions.lifecycle.placing import (
 )  # fmt: skip
 from subscriptions.lifecycle.planning import approve, reject, undo, why_not_undo
 from subscriptions.lifecycle.proposals import TOO_OLD, Figure, Proposal, figures, propose
-from subscriptions.lifecycle.rows import CALL_FIELDS, finish
+from subscriptions.lifecycle.rows import AFTER_CLICKS, CALL_FIELDS, finish
 from subscriptions.lifecycle.settling import give_up, retry
 from subscriptions.lifecycle.steps import FROZEN_STEMS
 from subscriptions.lifecycle.upkeep import due_for_ping, open_vendor, pause_vendor, sweep
 
 __all__ = [
-    "CALL_FIELDS", "DISCARD", "FROZEN_STEMS", "KEEP", "STALE", "STALE_QUOTE", "TOO_OLD", "Attempt", "Decision", "Figure",
-    "Hold", "Pass", "Proposal", "Result", "Taken", "Verdict", "Wait", "Wish", "apply", "apply_many", "approve", "catch_up",
-    "claim", "correct", "due_for_ping", "due_ids", "figures", "finish", "forecast", "give_up", "had_trial",
-    "held_up", "is_at_renewal", "keep_company_details", "mail_code", "new_subscription", "note_details",
-    "open_vendor", "passes", "pause_vendor", "place", "place_many", "planned_choices", "planned_words",
-    "price_start", "propose", "reject", "retry", "reveal_code", "start", "sweep", "undo", "why_not_change",
-    "why_not_start", "why_not_take", "why_not_target", "why_not_undo",
+    "AFTER_CLICKS", "CALL_FIELDS", "DISCARD", "FROZEN_STEMS", "KEEP", "STALE", "STALE_QUOTE", "TOO_OLD", "Attempt",
+    "Case", "Decision", "Figure", "Hold", "Pass", "Proposal", "Result", "Taken", "Verdict", "Wait", "Wish", "apply",
+    "apply_many", "approve", "catch_up", "claim_many", "correct", "due_for_ping", "due_ids", "figures", "finish",
+    "forecast", "give_up", "had_trial", "held_up", "is_at_renewal", "keep_company_details", "mail_code",
+    "new_subscription", "note_details", "open_vendor", "passes", "pause_vendor", "place", "place_many",
+    "planned_choices", "planned_words", "price_start", "propose", "reject", "retry", "reveal_code", "start", "sweep",
+    "undo", "why_not_change", "why_not_start", "why_not_take", "why_not_target", "why_not_undo",
 ]  # fmt: skip

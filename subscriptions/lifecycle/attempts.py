@@ -1,6 +1,7 @@
 """One attempt to carry out an order: taken under the lock, applied exactly once."""
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -39,46 +40,75 @@ class Hold:
 
 Decision = Attempt | Wait | Hold
 
+_UNDER_WAY = (OrderStatus.PLACED, OrderStatus.IN_PROGRESS)
 
-def claim(
-    order_id: int, decide: Callable[[Order, Subscription, list[VendorCall]], Decision]
-) -> tuple[Order, Subscription, VendorCall] | None:
-    """Take an order for one attempt; None when there is nothing to do for this worker.
 
-    `decide` runs under the lock and only computes. An attempt is committed before its socket opens; while it is
-    unfinished, no other worker sends. A finished or held order is left alone.
+@dataclass(frozen=True, slots=True)
+class Case:
+    """An order under its lock, with all that a decision about it looks at; `calls` are its attempts, oldest first."""
+
+    order: Order
+    subscription: Subscription
+    calls: list[VendorCall]
+
+
+def claim_many(
+    order_ids: Iterable[int], decide: Callable[[list[Case]], Sequence[Decision]]
+) -> list[tuple[Case, VendorCall]]:
+    """Take orders for one attempt each; returns those to be made, and leaves out orders with nothing to do now.
+
+    `decide` runs once, under the locks, and only computes: one decision for each case. Attempts are committed before
+    their socket opens; while one is unfinished, no other worker sends. A finished or held order is left alone.
     """
+    at = clock.now()
     with transaction.atomic(durable=True):
-        found = Order.objects.filter(pk=order_id).values_list("subscription_id", flat=True).first()
-        if found is None:
-            return None
-        subscription = rows.lock_subscriptions([found])[found]
-        order = rows.lock_orders([order_id])[order_id]
-        if order.status not in (OrderStatus.PLACED, OrderStatus.IN_PROGRESS):
-            return None
-        decision = decide(order, subscription, list(order.vendor_calls.order_by("pk")))
-        match decision:
-            case Wait(until):
-                order.next_attempt_at = until
-                rows.update([order], rows.ORDER_FIELDS)
-                rows.defer_soon(order)
-                return None
-            case Hold(code, message):
-                if order.status == OrderStatus.PLACED:
-                    # Written on its own: PostgreSQL judges each move, and knows none from placed to held.
-                    order.claim()
-                    rows.update([order], rows.ORDER_FIELDS)
-                _hold(order, code, message)
-                rows.update([order], rows.ORDER_FIELDS)
-                rows.write_events([rows.order_event(order, subscription, "held", clock.now())])
-                return None
-        if order.status == OrderStatus.PLACED:
-            order.claim()
-        order.first_sent_at = order.first_sent_at or decision.call.started_at
-        order.next_attempt_at = decision.call.deadline
-        decision.call.save(force_insert=True)
-        rows.update([order], rows.ORDER_FIELDS)
-        return order, subscription, decision.call
+        found = dict(
+            Order.objects.filter(pk__in=set(order_ids), status__in=_UNDER_WAY).values_list("pk", "subscription_id")
+        )
+        subscriptions = rows.lock_subscriptions(found.values())
+        orders = [one for one in rows.lock_orders(found).values() if one.status in _UNDER_WAY]
+        calls: dict[int | None, list[VendorCall]] = defaultdict(list)
+        for call in VendorCall.objects.filter(order__in=orders).defer("asked", "answered").order_by("pk"):
+            calls[call.order_id].append(call)
+        cases = [Case(one, subscriptions[one.subscription_id], calls[one.pk]) for one in orders]
+        claimed: list[tuple[Case, VendorCall]] = []
+        waiting: list[Order] = []
+        held: list[tuple[Case, Hold]] = []
+        for case, decision in zip(cases, decide(cases), strict=True):
+            match decision:
+                case Wait(until):
+                    case.order.next_attempt_at = until
+                    waiting.append(case.order)
+                case Hold():
+                    held.append((case, decision))
+                case Attempt(call):
+                    _begin(case.order, call)
+                    claimed.append((case, call))
+        VendorCall.objects.bulk_create([call for _, call in claimed])
+        rows.update([*waiting, *(case.order for case, _ in claimed)], rows.ORDER_FIELDS)
+        rows.defer_soon(waiting)
+        _hold_in_turn(held, at)
+    return claimed
+
+
+def _begin(order: Order, call: VendorCall) -> None:
+    if order.status == OrderStatus.PLACED:
+        order.claim()
+    order.first_sent_at = order.first_sent_at or call.started_at
+    order.next_attempt_at = call.deadline
+
+
+def _hold_in_turn(held: Sequence[tuple[Case, Hold]], at: datetime) -> None:
+    placed = [case.order for case, _ in held if case.order.status == OrderStatus.PLACED]
+    for order in placed:
+        order.claim()
+    # Written on its own: PostgreSQL judges each move, and knows none from placed to held.
+    rows.update(placed, rows.ORDER_FIELDS)
+    for case, decision in held:
+        _hold(case.order, decision.code, decision.message)
+    rows.update([case.order for case, _ in held], rows.ORDER_FIELDS)
+    if held:
+        rows.write_events([rows.order_event(case.order, case.subscription, "held", at) for case, _ in held])
 
 
 def _hold(order: Order, code: str, message: str) -> None:
@@ -179,8 +209,7 @@ def apply_many(results: Sequence[Result]) -> list[bool]:
         rows.update(moved, rows.ORDER_FIELDS)
         rows.write_events(events)
         charges.write(lines)
-        for order in moved:
-            rows.defer_soon(order)
+        rows.defer_soon(moved)
     return applied
 
 

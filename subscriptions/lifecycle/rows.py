@@ -1,5 +1,6 @@
 """Locking and writing many rows at once; private to `lifecycle`."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,12 @@ from subscriptions.vendors.port import Answer
 # Inside a worker the app's own connector is another connection, and its jobs would outlive a rollback of ours.
 _queue = JobManager(DjangoConnector())
 
+FEW = 20
+"""Orders that are written together are so many clicks up to this number, and bulk work beyond it."""
+TOGETHER = 500
+"""How many orders travel in one job, and to the vendor in one container."""
+AFTER_CLICKS = -5
+"""Priority of jobs that everything overtakes that somebody waits for; the mail about their orders comes after them."""
 SUBSCRIPTION_FIELDS = (
     "status", "sku", "seats", "activation_code", "started_at", "suspended_at", "ends_at", "cancelled_at", "auto_renew",
     "anchor_day", "period_start", "period_end", "term_end", "trial_ends", "trial_of", "grace_ends", "reminder_due_on",
@@ -96,8 +103,27 @@ def write_events(events: Iterable[Event]) -> list[Event]:
 
 
 def defer(orders: Iterable[Order], *, at: datetime | None = None) -> None:
-    """Jobs for orders, in the transaction of the caller; one subscription's jobs never overlap."""
-    jobs = [
+    """Jobs for orders, in the transaction of the caller."""
+    if jobs := _jobs(list(orders), at):
+        _queue.batch_defer_jobs(jobs)
+
+
+def _jobs(orders: Sequence[Order], at: datetime | None) -> list[Job]:
+    """One for each of a few, which nothing of a bulk run holds up; many travel together."""
+    if len(orders) > FEW:
+        return [
+            Job(
+                task_name="subscriptions.fulfil_many",
+                queue="bulk",
+                priority=AFTER_CLICKS,
+                lock=None,
+                queueing_lock=None,
+                task_kwargs={"order_ids": [one.pk for one in orders[start : start + TOGETHER]]},
+                scheduled_at=at,
+            )
+            for start in range(0, len(orders), TOGETHER)
+        ]
+    return [
         Job(
             task_name="subscriptions.fulfil",
             queue="orders",
@@ -108,8 +134,6 @@ def defer(orders: Iterable[Order], *, at: datetime | None = None) -> None:
         )
         for order in orders
     ]
-    if jobs:
-        _queue.batch_defer_jobs(jobs)
 
 
 def forget_readings(subscriptions: Iterable[Subscription]) -> None:
@@ -134,24 +158,38 @@ def finish(call: VendorCall, answer: Answer, at: datetime, evidence: str = "") -
     call.http_status, call.latency_ms = answer.http_status, answer.latency_ms
 
 
-def defer_soon(order: Order) -> None:
-    """A job now or within minutes; what is due later is found by the sweep, since a waiting job blocks its lock."""
-    if order.next_attempt_at is None:
+def defer_soon(orders: Iterable[Order]) -> None:
+    """Jobs now or within minutes; what is due later is found by the sweep, since a waiting job blocks its lock.
+
+    Orders that are due at the same instant, such as those of one container, go on together.
+    """
+    now = clock.now()
+    soon: dict[datetime, list[Order]] = defaultdict(list)
+    for order in orders:
+        if order.next_attempt_at and (order.next_attempt_at - now).total_seconds() <= settings.JOB_SOON:
+            soon[order.next_attempt_at].append(order)
+    if not soon:
         return
-    wait = (order.next_attempt_at - clock.now()).total_seconds()
-    if wait <= settings.JOB_SOON and not _has_job_waiting(order):
-        defer([order], at=order.next_attempt_at - settings.CLOCK_OFFSET if wait > 0 else None)
+    waiting = _with_job_waiting([one for due in soon.values() for one in due])
+    jobs: list[Job] = []
+    for at, due in soon.items():
+        left = [one for one in due if one.pk not in waiting]
+        jobs.extend(_jobs(left, at - settings.CLOCK_OFFSET if at > now else None))
+    if jobs:
+        _queue.batch_defer_jobs(jobs)
 
 
-def _has_job_waiting(order: Order) -> bool:
+def _with_job_waiting(orders: Sequence[Order]) -> set[int]:
     """One is enough: each more would come back for as long as the order lives, and outlive it under its lock."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT EXISTS (SELECT 1 FROM procrastinate_jobs WHERE status = 'todo' AND lock = %s"
-            " AND task_name = 'subscriptions.fulfil' AND args @> jsonb_build_object('order_id', %s::bigint))",
-            [f"subscription-{order.subscription_id}", order.pk],
+            "SELECT (args->>'order_id')::bigint FROM procrastinate_jobs WHERE status = 'todo' AND lock = ANY(%(locks)s)"
+            " AND task_name = 'subscriptions.fulfil' UNION ALL "
+            "SELECT id FROM (SELECT jsonb_array_elements(args->'order_ids')::bigint FROM procrastinate_jobs"
+            " WHERE status = 'todo' AND task_name = 'subscriptions.fulfil_many') AS batch(id) WHERE id = ANY(%(ids)s)",
+            {"locks": [f"subscription-{one.subscription_id}" for one in orders], "ids": [one.pk for one in orders]},
         )
-        return bool(cursor.fetchone()[0])
+        return {pk for (pk,) in cursor.fetchall()}
 
 
 def event(

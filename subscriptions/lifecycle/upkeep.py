@@ -34,8 +34,8 @@ def due_for_ping() -> list[str]:
     return vendors
 
 
-def sweep(limit: int = 500) -> int:
-    """Defer a job for each order that is due and has none waiting or running; returns how many."""
+def sweep(limit: int = 5_000) -> int:
+    """Defer jobs for the orders that are due and have none waiting or running; returns how many orders."""
     at = clock.now()
     with transaction.atomic(durable=True):
         due = list(
@@ -43,9 +43,13 @@ def sweep(limit: int = 500) -> int:
             .extra(
                 where=[
                     "NOT EXISTS (SELECT 1 FROM procrastinate_jobs j WHERE j.task_name = 'subscriptions.fulfil'"
-                    " AND j.status IN ('todo', 'doing') AND j.lock = 'subscription-' || subscription_id)"
+                    " AND j.status IN ('todo', 'doing') AND j.lock = 'subscription-' || subscription_id)",
+                    "subscriptions_order.id NOT IN (SELECT jsonb_array_elements(j.args->'order_ids')::bigint"
+                    " FROM procrastinate_jobs j WHERE j.task_name = 'subscriptions.fulfil_many'"
+                    " AND j.status IN ('todo', 'doing'))",
                 ]
             )
+            .only("subscription")
             .order_by("next_attempt_at")[:limit]
         )
         rows.defer(due)

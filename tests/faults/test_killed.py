@@ -135,7 +135,7 @@ def nearly_all_completed():
     assert len(held) * 20 <= Order.objects.count(), held
 
 
-def kill_workers(yard, place, plan, *, kills, orders, side_by_side):
+def kill_workers(yard, place, plan, *, kills, orders, side_by_side, more=12):
     """Let workers die by plan until `kills` have; orders never run out meanwhile."""
     place(orders)
     points = iter(plan)
@@ -145,7 +145,7 @@ def kill_workers(yard, place, plan, *, kills, orders, side_by_side):
     def enough():
         yard.replace_dead(points)
         if yard.killed < kills and open_orders() < 8:
-            place(12)
+            place(more)
         return yard.killed >= kills
 
     wait_until(enough, seconds=100)
@@ -175,6 +175,31 @@ def test_two_workers_killed_side_by_side(yard, place, emulator):
     kill_workers(yard, place, plan, kills=25, orders=100, side_by_side=2)
     check_every_order(emulator.control)
     assert Order.objects.count() >= 100
+    nearly_all_completed()
+
+
+@pytest.fixture
+def place_together(at_vendor):
+    """Place so many orders at once, which then travel together; commands of several kinds."""
+    account, sku = AccountFactory(), SKUFactory()
+    kinds = itertools.cycle(["suspend", "increase", "cancel"])
+
+    def place_orders(count):
+        subscriptions = [at_vendor(SubscriptionFactory(account=account, sku=sku)) for _ in range(count)]
+        wishes = [Wish(one.pk, kind, WISHED.get(kind, {})) for one, kind in zip(subscriptions, kinds, strict=False)]
+        lifecycle.place_many(wishes, actor=None, audience=actions.COMMAND)
+
+    return place_orders
+
+
+def test_workers_killed_with_many_orders_in_hand(yard, place_together, emulator):
+    """Twelve times, with a container of 30 under way each time."""
+    dice = random.Random(11)
+    plan = [f"{point}:{dice.randint(1, 3)}" for point in POINTS * 4]
+    dice.shuffle(plan)
+    kill_workers(yard, place_together, plan, kills=12, orders=30, side_by_side=2, more=30)
+    check_every_order(emulator.control)
+    assert VendorCall.objects.filter(unit_id__gt=20).exists(), "nothing travelled together"
     nearly_all_completed()
 
 
