@@ -622,6 +622,15 @@ def test_a_new_plan_takes_the_place_of_the_old_one(door, shrinking, empty_queue)
     ]
 
 
+def test_with_approval_it_is_said_that_the_plan_goes_before_the_decision(door, shrinking, empty_queue):
+    subscription = shrinking()
+    ApprovalLimit.objects.create(sku=subscription.sku, currency="EUR", orders_from=1)
+    sent = confirm(door, subscription, "increase", 30)
+    assert "A plan is withdrawn when you order" in text(door.get(url(subscription, "increase"), {"seats": 30}))
+    door.post(url(subscription, "increase"), sent | {"planned": "discard"})
+    assert [one.status for one in Order.objects.order_by("pk")] == ["withdrawn", "awaiting_approval"]
+
+
 def test_a_plan_made_while_the_page_was_open_is_not_lost_in_silence(door, cast, running, empty_queue):
     subscription = running()
     sent = confirm(door, subscription, "increase", 30)

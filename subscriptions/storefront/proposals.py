@@ -9,6 +9,8 @@ from subscriptions.quotes import Pinned
 
 __all__ = ["Planned", "Proposal", "figures", "planned", "propose"]
 
+_AT_ONCE = "A plan is withdrawn when you order, even if your distributor then does not approve the order."
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -32,7 +34,7 @@ def planned(proposal: Proposal, *, needs_approval: bool = False) -> Planned | No
         sentence=lifecycle.planned_words(scheduled, proposal.subscription),
         choices=[(choice, labels[choice]) for choice in proposal.choices],
         note=_why_only_this(proposal, scheduled) if only else "",
-        at_once="It is withdrawn when you order, also if your distributor does not approve." if needs_approval else "",
+        at_once=_AT_ONCE if needs_approval else "",
     )
 
 

@@ -26,7 +26,7 @@ from subscriptions.storefront.forms import SeatsForm, whole_number
 from subscriptions.storefront.proposals import Proposal
 from subscriptions.storefront.quoted import CheckPage
 
-NO_NUMBER = Price("Price", sentence="It stands here as soon as the number of seats is a possible one.")
+NO_NUMBER = Price("Price", sentence="You see the price here once the number is possible.")
 
 
 @require_safe
