@@ -193,5 +193,6 @@ def _grace(subscription: Subscription, ends: date) -> str:
         return "A suspended subscription cannot be renewed after its term"
     if days == 0:
         return "The activation code no longer works, and it cannot be renewed any more"
-    until = _day(ends + timedelta(days=days))
+    # The last day of the grace, as everywhere.
+    until = _day(ends + timedelta(days=days - 1))
     return format_html("It can still be renewed until {}. Then the activation code stops working", until)
