@@ -127,6 +127,22 @@ def test_a_read_gives_the_vendors_record(stage):
     assert 0 <= answer.latency_ms < 3000
 
 
+@pytest.mark.parametrize(
+    ("stamp", "time"),
+    [
+        ("<Timestamp>2031-05-06T14:00:00+02:00</Timestamp>", NOON),
+        ("<Timestamp>noon</Timestamp>", None),
+        ("<Timestamp/>", None),
+        ("", None),
+    ],
+)
+def test_an_answer_says_what_the_vendors_clock_showed(stage, stamp, time):
+    """A container whose clock cannot be read is an answer all the same."""
+    body = container(success()).replace("<Timestamp>2031-05-06T12:00:00Z</Timestamp>", stamp)
+    (answer,) = stage.ask(http(body), PROVISION)
+    assert (answer.outcome, answer.vendor_time) == (DONE, time)
+
+
 def test_many_reads_travel_together_and_come_back_in_order(stage):
     def script(connection):
         take_request(connection)

@@ -187,6 +187,8 @@ class Answer:
     """Seconds that the vendor asked us to wait."""
     http_status: int | None = None
     latency_ms: int = 0
+    vendor_time: datetime | None = field(default=None, compare=False)
+    """What the vendor's clock showed when it answered, where it says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,6 +243,8 @@ class ContainerAnswer:
     items: tuple[Success | Failure | Unreadable, ...] = ()
     xml: str = field(repr=False, default="")
     """The TransactionError's own text; empty when there is none."""
+    timestamp: datetime | None = None
+    """None when it is missing or cannot be read, which spoils nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +351,14 @@ def _read_container(container: etree._Element) -> ContainerAnswer:
         *(_read_item(item, _read_success) for item in parts.get("SubscriptionResponse", ())),
         *(_read_item(item, _read_failure) for item in parts.get("SubscriptionError", ())),
     ]
-    return ContainerAnswer(transaction_id, items=tuple(items))
+    return ContainerAnswer(transaction_id, items=tuple(items), timestamp=_read_timestamp(parts.get("Timestamp")))
+
+
+def _read_timestamp(element: etree._Element | None) -> datetime | None:
+    try:
+        return read_time(_leaf(element) or "")
+    except ValueError:
+        return None
 
 
 def _read_transaction_error(element: etree._Element) -> TransactionError:

@@ -153,7 +153,8 @@ def _judge_container(
         mine = by_unit[unit]
         evidence = mask("\n".join(item.xml for item in mine))[:_EVIDENCE_LENGTH]
         if len(mine) == 1:
-            answers[unit] = replace(_judge_item(mine[0], ask, mask), answered=evidence)
+            judged = _judge_item(mine[0], ask, mask)
+            answers[unit] = replace(judged, answered=evidence, vendor_time=container.timestamp)
         else:
             answers[unit] = Answer(Outcome.UNKNOWN, "duplicate-item" if mine else "missing-item", answered=evidence)
     return answers
