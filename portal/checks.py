@@ -18,3 +18,11 @@ def demo_is_off(app_configs: object, **kwargs: Any) -> list[checks.CheckMessage]
     if not settings.DEMO:
         return []
     return [checks.Error("SEATDESK_DEMO is on: its secrets are public.", id="seatdesk.E002")]
+
+
+@checks.register("seatdesk", deploy=True)
+def operations_token_is_long(app_configs: object, **kwargs: Any) -> list[checks.CheckMessage]:
+    if not settings.OPERATIONS_TOKEN or len(settings.OPERATIONS_TOKEN) >= 32:
+        return []
+    hint = "Set it to at least 32 random characters."
+    return [checks.Error("OPERATIONS_TOKEN can be guessed.", hint=hint, id="seatdesk.E003")]

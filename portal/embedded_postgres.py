@@ -16,7 +16,7 @@ from types import ModuleType
 from psycopg.conninfo import conninfo_to_dict
 
 NEEDS_NO_DATABASE = frozenset(
-    {"check", "collectstatic", "compilemessages", "diffsettings", "help", "makemessages",
+    {"check", "collectstatic", "compilemessages", "diffsettings", "doctor", "help", "makemessages",
      "makemigrations", "version", "--help", "--version", "-h"}
 )  # fmt: skip
 NO_DATABASE = (
@@ -144,4 +144,6 @@ def settings_from(url: str) -> dict[str, object]:
         "HOST": parts.pop("host", None) or "",
         "PORT": parts.pop("port", None) or "",
     }
-    return {"ENGINE": "django.db.backends.postgresql", **entry, "OPTIONS": parts}
+    # A server that does not even refuse would otherwise be waited for as long as TCP tries, some two minutes.
+    options = {"connect_timeout": "10", **parts}
+    return {"ENGINE": "django.db.backends.postgresql", **entry, "OPTIONS": options}

@@ -1,5 +1,7 @@
 """The one app of the portal."""
 
+import sys
+
 from django.apps import AppConfig
 from django.conf import settings
 from django.db.models.signals import post_migrate
@@ -14,7 +16,8 @@ class SubscriptionsConfig(AppConfig):
         from subscriptions import gateways
         from subscriptions.staff_groups import apply_staff_groups
 
-        for vendor in settings.VENDORS:
-            # A wrong option name fails here, at the start, and not with the first order.
+        # What is wrong with a vendor's options fails here, at the start, and not with the first order; `doctor` starts
+        # all the same, and says it in words.
+        for vendor in settings.VENDORS if sys.argv[1:2] != ["doctor"] else ():
             gateways.gateway(vendor)
         post_migrate.connect(apply_staff_groups, sender=self, dispatch_uid="staff groups")
