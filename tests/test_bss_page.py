@@ -24,9 +24,12 @@ def operator(cast, signed_in):
     return signed_in(cast.operator)
 
 
-def menu(page):
-    """(label, what stands below it) for each line of the wide menu."""
-    nav = page[page.index('<ul class="shortcut-list shortcut-wide">') :]
+def menu(page, part=""):
+    """(label, what stands below it, is it a link) for each line of the wide menu, or of its "further" part."""
+    begins = f'<ul class="shortcut-list {part and f"shortcut-{part} "}shortcut-wide"'
+    if begins not in page:
+        return []
+    nav = page[page.index(begins) :]
     lines = re.findall(r"<li>(.*?)</li>", nav[: nav.index("</ul>")], re.DOTALL)
     found = []
     for line in lines:

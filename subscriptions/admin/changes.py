@@ -183,6 +183,8 @@ class PricedView(ChangeView):
     """A change whose price is known before anything is entered."""
 
     def form_price(self) -> Price | None:
+        if self.why_not():
+            return None
         try:
             return quoted.of_proposal(lifecycle.propose(self.action, self.about, {}, at=clock.now()))
         except NotAllowed as refusal:
