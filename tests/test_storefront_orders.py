@@ -401,6 +401,23 @@ def test_after_its_date_the_page_tells_what_became_of_it(member, planned, settin
     assert "Undo: no longer possible" in words(answer)
 
 
+def test_what_stands_still_while_suspended_can_be_undone_after_its_date(
+    member, cast, planned, settings, drain, emulator
+):
+    lifecycle.place(
+        Wish(planned.subscription_id, "suspend", reason="Late payer"), actor=cast.operator, audience=actions.BSS
+    )
+    drain()
+    page = words(member.get(f"/orders/{planned.pk}/"))
+    assert "Waits while the subscription is suspended" in page
+    just_before(planned, settings, -60)
+    lifecycle.catch_up(clock.now())
+    assert Order.objects.get(pk=planned.pk).status == "scheduled"
+    assert "Undo the decrease to 20 seats" in words(member.get(f"/orders/{planned.pk}/"))
+    assert member.post(f"/orders/{planned.pk}/undo/").status_code == 302
+    assert Order.objects.get(pk=planned.pk).status == "withdrawn"
+
+
 def test_who_may_not_change_seats_cannot_undo(signed_in, cast, planned):
     for person in (cast.buyer, cast.billing, cast.viewer):
         client = signed_in(person)

@@ -9,7 +9,7 @@ from subscriptions import actions, clock
 from subscriptions.actions import Action, NotAllowed, Situation
 from subscriptions.lifecycle import charges, orders, rows
 from subscriptions.lifecycle.orders import Told
-from subscriptions.lifecycle.steps import why_not_now
+from subscriptions.lifecycle.steps import FROZEN_STEMS, why_not_now
 from subscriptions.models import Event, Order, OrderStatus, Subscription, SubscriptionStatus, User
 
 Move = Callable[[Order, Subscription, datetime], Told]
@@ -94,7 +94,10 @@ def why_not_undo(about: Situation) -> NotAllowed | None:
         raise ValueError("Only an order can be undone.")
     ending = about.subscription.status == SubscriptionStatus.ENDING and order.status == OrderStatus.SCHEDULED
     action = actions.KEEP if ending and order.action == actions.CANCEL.stem else actions.UNDO
-    if refusal := action.why_not(about):
+    stands_still = about.subscription.status == SubscriptionStatus.SUSPENDED and order.action in FROZEN_STEMS
+    refusal = action.why_not(about)
+    # Its date may have come and gone meanwhile.
+    if refusal and not (stands_still and refusal.code == "too_late"):
         return refusal
     if about.audience == actions.STOREFRONT and actions.STOREFRONT not in actions.ACTIONS[order.action].audiences:
         return NotAllowed("audience", "Your distributor planned this. Ask them to undo it.")

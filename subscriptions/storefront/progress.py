@@ -5,8 +5,8 @@ from datetime import datetime
 
 from django.conf import settings
 
-from subscriptions import actions, clock, fulfilment
-from subscriptions.models import Event, Order, OrderStatus, Purpose, VendorCall
+from subscriptions import actions, clock, fulfilment, lifecycle
+from subscriptions.models import Event, Order, OrderStatus, Purpose, SubscriptionStatus, VendorCall
 from subscriptions.storefront.words import who
 from subscriptions.vendors.port import Outcome
 
@@ -213,6 +213,9 @@ def _what_next(order: Order, trouble: Step | None) -> tuple[str, str, str]:
         case OrderStatus.AWAITING_APPROVAL:
             text = "Nothing changes and nothing is charged until your distributor has decided. You can close this page."
             return "Waiting for approval", text, "info"
+        case OrderStatus.SCHEDULED if _stands_still(order):
+            text = "What becomes of it is decided when your distributor activates the subscription. It can be undone."
+            return "Waits while the subscription is suspended", text, "info"
         case OrderStatus.SCHEDULED if order.due_at:
             text = "Until then everything stays as it is, and it can be undone without a trace in your statements."
             return f"Planned for {actions.day(order.due_at, order.subscription)}", text, "info"
@@ -226,6 +229,10 @@ def _what_next(order: Order, trouble: Step | None) -> tuple[str, str, str]:
         )
         return "Taking longer than usual", text, "warn"
     return "In progress", "Usually done within a minute. You can close this page: the order goes on by itself.", "info"
+
+
+def _stands_still(order: Order) -> bool:
+    return order.subscription.status == SubscriptionStatus.SUSPENDED and order.action in lifecycle.FROZEN_STEMS
 
 
 def _completed(order: Order) -> tuple[str, str, str]:
