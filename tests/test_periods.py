@@ -986,6 +986,7 @@ def test_a_term_of_a_month_has_the_later_reminder_only(cast, travel, drain, run)
     travel("2027-01-15")
     lifecycle.start(cast.acme, SKUFactory(term_months=1), 25, actor=cast.operator, audience=BSS)
     drain()
+    assert not run("2027-01-20")
     run("2027-02-14")
     run("2027-03-14")
     assert [one.after["Date"] for one in Event.objects.filter(kind="renewal.reminder").order_by("pk")] == [
