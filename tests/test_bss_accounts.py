@@ -1,6 +1,7 @@
 """Accounts, their members, and people: who may be changed by whom."""
 
 import re
+from decimal import Decimal
 
 import pytest
 from allauth.account.models import EmailAddress
@@ -10,7 +11,7 @@ from django.core import mail
 from django.urls import reverse
 
 from subscriptions.models import Account, User
-from tests.factories import AccountFactory, MemberFactory, SubscriptionFactory, UserFactory
+from tests.factories import AccountFactory, ChargeFactory, MemberFactory, SubscriptionFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -74,6 +75,56 @@ def test_a_member_is_named_by_the_address_and_only_once(operator, cast):
 def test_the_time_zone_must_exist(operator, cast):
     answer = operator.post(url("account", "change", cast.globex.pk), members(cast.globex, time_zone="Mars/Base"))
     assert "is no time zone" in answer.content.decode()
+
+
+def test_what_a_company_has_besides(operator, cast):
+    new = {
+        "language": "de", "currency": "usd", "discount": "12.5", "legal_name": "Globex d.o.o.", "address": "Cesta 1",
+        "country": "si", "vat_id": "SI12345678", "time_zone": "Europe/Ljubljana",
+    }  # fmt: skip
+    rows = members(cast.globex, (cast.stranger.memberships.get(), cast.stranger, "owner"))
+    operator.post(url("account", "change", cast.globex.pk), rows | new)
+    saved = Account.objects.get(pk=cast.globex.pk)
+    assert (saved.language, saved.currency, saved.discount, saved.country) == ("de", "USD", Decimal("12.50"), "SI")
+    assert saved.has_details
+    assert (saved.time_zone, saved.vat_id) == ("Europe/Ljubljana", "SI12345678")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"currency": "EUX"}, "“EUX” is no currency. Enter an ISO 4217 code such as EUR."),
+        ({"country": "XQ"}, "“XQ” is no country. Enter an ISO 3166 code such as SI."),
+        ({"country": "ZZ"}, "is no country"),
+        ({"discount": "100.01"}, "A discount is from 0 to 100 per cent."),
+        ({"discount": "-1"}, "A discount is from 0 to 100 per cent."),
+        ({"time_zone": "Mars/Base"}, "is no time zone"),
+    ],
+)
+def test_what_cannot_be_is_a_sentence_beside_its_field(wrong, sentence, operator, cast):
+    rows = members(cast.globex, (cast.stranger.memberships.get(), cast.stranger, "owner"))
+    page = operator.post(url("account", "change", cast.globex.pk), rows | wrong).content.decode()
+    [field] = wrong
+    beside = page[page.index(f"form-row errors field-{field}") :]
+    assert sentence in beside[: beside.index(f'name="{field}"')]
+    assert Account.objects.get(pk=cast.globex.pk).currency == "EUR"
+
+
+@pytest.mark.parametrize("what", ["subscription", "charge"])
+def test_currency_and_time_zone_stay_once_the_ledger_is_kept_in_them(what, operator, cast):
+    if what == "charge":
+        ChargeFactory(account=cast.acme, subscription=SubscriptionFactory(account=cast.globex))
+    else:
+        SubscriptionFactory(account=cast.acme)
+    address = url("account", "change", cast.acme.pk)
+    page = operator.get(address).content.decode()
+    assert 'name="currency"' not in page
+    assert 'name="time_zone"' not in page
+    owners = [(one, one.user, one.role) for one in cast.acme.members.order_by("pk")]
+    forged = {"currency": "USD", "time_zone": "Asia/Tokyo", "discount": "5"}
+    assert operator.post(address, members(cast.acme, *owners) | forged).status_code == 302
+    saved = Account.objects.get(pk=cast.acme.pk)
+    assert (saved.currency, saved.time_zone, saved.discount) == ("EUR", "UTC", 5)
 
 
 def test_the_last_owner_cannot_go(operator):

@@ -52,10 +52,98 @@ def test_the_vendor_must_be_known(manager):
     assert not Product.objects.exists()
 
 
-def test_the_largest_number_is_at_least_the_smallest(manager):
+@pytest.mark.parametrize(
+    ("wrong", "field", "sentence"),
+    [
+        ({"seats_min": 9, "seats_max": 8}, "seats_max", "The largest number of seats must be at least the smallest"),
+        (
+            {"billing_period": "year", "term_months": 18},
+            "term_months",
+            "A SKU that is billed by the year has a term of 12, 24, 36, ... months.",
+        ),
+        (
+            {"increase_policy": "high_water", "decrease_policy": "immediate_credit"},
+            "decrease_policy",
+            "A period billed at its highest count cannot give a credit for a decrease.",
+        ),
+        ({"term_months": 0}, "term_months", "Ensure this value is greater than or equal to 1."),
+    ],
+)
+def test_rules_of_the_database_are_sentences_beside_their_fields(wrong, field, sentence, manager):
     sku = SKUFactory()
-    answer = manager.post(url("sku", "change", sku.pk), form(sku, seats_min=9, seats_max=8))
-    assert "The largest number of seats must be at least the smallest" in answer.content.decode()
+    page = manager.post(url("sku", "change", sku.pk), form(sku, **wrong)).content.decode()
+    assert sentence in page[: page.index("<h1")]
+    assert f'href="#id_{field}"' in page[: page.index("<h1")]
+    beside = page.split(f'id="id_{field}_error"')[1]
+    assert sentence in beside[: beside.index("</ul>")]
+    assert SKU.objects.get(pk=sku.pk).seats_min == 5
+
+
+def test_everything_of_a_sku_can_be_set(manager):
+    sku = SKUFactory()
+    new = {
+        "billing_period": "year", "term_months": 24, "trial_days": 14, "grace_days": 7, "seat_change": "unsupported",
+        "cancel_needs_approval": "on", "increase_policy": "full_period", "decrease_policy": "immediate_credit",
+        "bills_while_suspended": "on", "cancel_credit": "by_days",
+    }  # fmt: skip
+    manager.post(url("sku", "change", sku.pk), form(sku, **new))
+    saved = model_to_dict(SKU.objects.get(pk=sku.pk))
+    assert {name: saved[name] for name in new} == {
+        name: True if value == "on" else value for name, value in new.items()
+    }
+
+
+def test_limits_and_what_it_can_change_to(manager):
+    sku, larger = SKUFactory(), SKUFactory(seats_min=100, seats_max=9000)
+    page = manager.get(url("sku", "change", sku.pk)).content.decode()
+    assert f"{larger.name} ({larger.code}), 100 to 9,000 seats" in page
+    limit = {"currency": "eur", "orders_from": "5000", "cancels_under": ""}
+    manager.post(
+        url("sku", "change", sku.pk), form(sku, limits=[limit], targets=[{"target": larger.pk, "timing": "renewal"}])
+    )
+    saved = sku.approval_limits.get()
+    assert (saved.currency, saved.orders_from, saved.cancels_under) == ("EUR", 5000, None)
+    assert [(one.target, one.timing) for one in sku.targets.all()] == [(larger, "renewal")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ({"bands": [{"currency": "EUX", "seats_from": 1, "price": "1"}]}, "“EUX” is no currency."),
+        ({"bands": [{"currency": "EUR", "seats_from": 1, "price": "-1"}]}, "A price is at least 0."),
+        (
+            {"bands": [{"currency": "EUR", "seats_from": 1, "price": "1"}] * 2},
+            "Two rows have the same currency and seats from. Keep one of them.",
+        ),
+        ({"limits": [{"currency": "EUR", "orders_from": "-5"}]}, "greater than or equal to 0"),
+        ({"limits": [{"currency": "EUR"}] * 2}, "Two rows have the same currency. Keep one of them."),
+    ],
+)
+def test_wrong_rows_are_said_in_sentences(rows, sentence, manager):
+    sku = SKUFactory(prices={})
+    for row in (one for found in rows.values() for one in found if "orders_from" not in one and "price" not in one):
+        row["orders_from"] = "1"
+    page = manager.post(url("sku", "change", sku.pk), form(sku, **rows)).content.decode()
+    assert sentence in page[: page.index("<h1")]
+    assert not sku.price_bands.exists()
+    assert not sku.approval_limits.exists()
+
+
+def test_a_target_is_another_sku_of_the_same_vendor(manager):
+    sku, strange = SKUFactory(), SKUFactory(product__vendor="other")
+    for target, sentence in ((sku, "A SKU does not change to itself."), (strange, "is of another vendor (other).")):
+        answer = manager.post(url("sku", "change", sku.pk), form(sku, targets=[{"target": target.pk, "timing": "now"}]))
+        assert sentence in answer.content.decode()
+    twice = [{"target": SKUFactory().pk, "timing": "now"}] * 2
+    answer = manager.post(url("sku", "change", sku.pk), form(sku, targets=twice))
+    assert "Two rows have the same target. Keep one of them." in answer.content.decode()
+    assert not sku.targets.exists()
+
+
+def test_a_product_that_asks_for_company_details(manager):
+    given = {"vendor": "kaspersky", "name": "Cloud Pro", "needs_company_details": "on"}
+    manager.post(url("product", "add"), given)
+    assert Product.objects.get().needs_company_details
 
 
 def test_what_is_wrong_stands_above_the_heading_with_links_to_the_fields(manager):

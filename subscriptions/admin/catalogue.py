@@ -86,8 +86,12 @@ class DistinctFormSet(forms.BaseInlineFormSet):
 
     def get_unique_error_message(self, unique_check: Any) -> str:
         model: Any = self.model
-        names = [str(model._meta.get_field(name).verbose_name) for name in unique_check]
+        ours = [name for name in unique_check if name != self.fk.name]
+        names = [str(model._meta.get_field(name).verbose_name) for name in ours]
         return f"Two rows have the same {' and '.join(names)}. Keep one of them."
+
+    def get_form_error(self) -> str:
+        return "Another row is for the same."
 
 
 class RowInline(admin.TabularInline):
