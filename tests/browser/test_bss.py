@@ -1,13 +1,16 @@
 """The journeys of staff in a real browser: with scripts, and without."""
 
 import re
+from datetime import timedelta
 
 import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from subscriptions.models import Order, Subscription
-from tests.factories import OrderFactory, SubscriptionFactory
+from subscriptions import actions, clock, lifecycle
+from subscriptions.lifecycle import Wish
+from subscriptions.models import SKU, Order, Subscription
+from tests.factories import OrderFactory, SKUFactory, SubscriptionFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EITHER_WAY = pytest.mark.parametrize("javascript", [True, False], ids=["with scripts", "without scripts"])
@@ -59,7 +62,9 @@ def test_increase_with_a_slip_on_the_way(open_page, cast, subscription, drain, j
     page.get_by_role("button", name="Change what you entered").click()
     expect(seats).to_have_value("30")
     page.get_by_role("button", name="Check before it is placed").click()
-    page.get_by_role("button", name=f"Add 5 seats to {subscription.number}").click()
+    # A full period: it began today.
+    expect(page.locator(".price")).to_contain_text("5 seats \N{MULTIPLICATION SIGN} EUR 3.50")
+    page.get_by_role("button", name=f"Add 5 seats to {subscription.number} and charge EUR 17.50").click()
     see_it_done(page, drain, javascript)
     expect(page.get_by_text("Ticket 4711, asked by Ana Kos").first).to_be_visible()
     if javascript:
@@ -79,7 +84,8 @@ def test_suspend_activate_and_cancel(open_page, cast, subscription, drain, javas
         shortcut(page, label)
         page.get_by_label("Reason").fill("Agreed by telephone")
         if status == "cancelled":
-            page.get_by_label("Subscription ID", exact=True).fill(subscription.number)
+            page.get_by_label("Now.").check()
+            page.get_by_label("Subscription ID (optional)", exact=True).fill(subscription.number)
         page.get_by_role("button", name="Check before it is placed").click()
         page.get_by_role("button", name=button).click()
         see_it_done(page, drain, javascript)
@@ -88,6 +94,81 @@ def test_suspend_activate_and_cancel(open_page, cast, subscription, drain, javas
     menu = page.get_by_role("navigation", name="Shortcut menu")
     expect(menu.get_by_text("Cancelled on").first).to_be_visible()
     expect(menu.get_by_role("link", name="Get details")).to_be_visible()
+
+
+@EITHER_WAY
+def test_suspend_with_a_day_and_undo_it(open_page, cast, subscription, drain, javascript):
+    on = clock.now().date() + timedelta(days=10)
+    page = open_page(cast.operator, javascript=javascript)
+    open_subscription(page, subscription)
+    shortcut(page, "Suspend")
+    day = page.get_by_label("Activate by itself on")
+    day.fill(str(clock.now().date() - timedelta(days=1)))
+    page.get_by_label("Reason").fill("Late payer")
+    page.get_by_role("button", name="Check before it is placed").click()
+    expect(page.locator(".field-invalid")).to_contain_text("is over. Choose today or a later day.")
+    page.locator(".error-summary").get_by_role("link").click()
+    expect(day).to_be_focused()
+    day.fill(on.isoformat())
+    page.get_by_role("button", name="Check before it is placed").click()
+    words = actions.date_words(on)
+    expect(page.get_by_role("heading", name=f"What the activation on {words} costs")).to_be_visible()
+    page.get_by_role("button", name=f"Suspend {subscription.number} until {words}").click()
+    see_it_done(page, drain, javascript)
+    open_subscription(page, subscription)
+    planned = page.get_by_role("region", name="Planned")
+    expect(planned).to_contain_text(f"An activation is planned for {words}.")
+    planned.get_by_role("link", name="Undo").click()
+    page.get_by_label("Reason").fill("They have left")
+    page.get_by_role("button", name="Check before it is placed").click()
+    page.get_by_role("button", name="Undo ORD-").click()
+    expect(page.locator(".object-meta").get_by_text("Withdrawn")).to_be_visible()
+    assert Subscription.objects.get().status == "suspended"
+
+
+@EITHER_WAY
+def test_an_approver_decides_about_a_cancel_of_the_customer(open_page, cast, subscription, drain, javascript):
+    SKU.objects.update(cancel_needs_approval=True)
+    order = lifecycle.place(
+        Wish(subscription.pk, "cancel", reason="Too dear"), actor=cast.owner, audience=actions.STOREFRONT
+    )
+    page = open_page(cast.approver, javascript=javascript)
+    page.goto("/bss/")
+    waiting = page.get_by_role("region", name="1 order waits for approval")
+    waiting.get_by_role("link", name=order.number).click()
+    page.get_by_role("link", name="Reject").click()
+    page.get_by_role("button", name="Check before it is placed").click()
+    expect(page.locator(".error-summary")).to_contain_text("Enter a comment: the customer reads why.")
+    page.get_by_role("link", name="Go back").click()
+    page.get_by_role("link", name="Approve").click()
+    expect(page.get_by_text("Reason: Too dear")).to_be_visible()
+    page.get_by_label("Comment").fill("Agreed by telephone")
+    page.get_by_role("button", name="Check before it is placed").click()
+    page.get_by_role("button", name=f"Approve {order.number}").click()
+    see_it_done(page, drain, javascript)
+    expect(page.get_by_text("Agreed by telephone").first).to_be_visible()
+    assert Subscription.objects.get().status == "cancelled"
+
+
+@EITHER_WAY
+def test_a_change_beside_a_planned_one(open_page, cast, subscription, drain, javascript):
+    SKU.objects.update(decrease_policy="next_period")
+    lifecycle.place(Wish(subscription.pk, "decrease", {"Seats": 20}), actor=cast.owner, audience=actions.STOREFRONT)
+    page = open_page(cast.operator, javascript=javascript)
+    open_subscription(page, subscription)
+    shortcut(page, "Increase seats")
+    page.get_by_label("New total of seats").fill("30")
+    page.get_by_label("Reason").fill("Ticket 4712")
+    page.get_by_role("button", name="Check before it is placed").click()
+    add = page.get_by_role("button", name=f"Add 5 seats to {subscription.number}")
+    add.click()
+    expect(page).to_have_title(re.compile(r"^\s*Error: "))
+    page.locator(".error-summary").get_by_role("link", name="Choose what becomes").click()
+    page.get_by_label("Keep it: 30 seats until").check()
+    add.click()
+    see_it_done(page, drain, javascript)
+    assert Subscription.objects.get().seats == 30
+    assert Order.objects.get(action="decrease").status == "scheduled"
 
 
 @EITHER_WAY
@@ -195,10 +276,11 @@ def test_pages_with_something_on_them_are_accessible(scheme, open_page, cast, at
         page.goto(reverse(f"admin:subscriptions_subscription_{menu}", args=[subscription.pk]))
         page.get_by_role("button", name="Check before it is placed").click()
         accessible(page)
-    page.goto(reverse("admin:subscriptions_subscription_suspend", args=[subscription.pk]))
-    page.get_by_label("Reason").fill("Agreed")
-    page.get_by_role("button", name="Check before it is placed").click()
-    accessible(page)
+    for menu in ("suspend", "auto_renew", "cancel"):
+        page.goto(reverse(f"admin:subscriptions_subscription_{menu}", args=[subscription.pk]))
+        page.get_by_label("Reason").fill("Agreed")
+        page.get_by_role("button", name="Check before it is placed").click()
+        accessible(page)
     page.goto(reverse("admin:subscriptions_subscription_details", args=[subscription.pk]))
     page.get_by_role("button", name="Ask the licence service now").click()
     accessible(page)
@@ -210,3 +292,59 @@ def test_pages_with_something_on_them_are_accessible(scheme, open_page, cast, at
     accessible(page)
     page.goto("/bss/subscriptions/subscription/?q=nobody")
     accessible(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_about_money_and_plans_are_accessible(scheme, open_page, cast, at_vendor, accessible):
+    sku = SKUFactory(decrease_policy="next_period", cancel_needs_approval=True)
+    sku.targets.create(target=SKUFactory(product=sku.product))
+    subscription = at_vendor(SubscriptionFactory(account=cast.acme, sku=sku))
+    trial, ending, expired = (
+        SubscriptionFactory(account=cast.acme, **more)
+        for more in (
+            {"trial_ends": clock.now().date() + timedelta(days=9)},
+            {},
+            {"status": "expired", "grace_ends": clock.now().date() + timedelta(days=9)},
+        )
+    )
+    plan = lifecycle.place(
+        Wish(subscription.pk, "decrease", {"Seats": 20}), actor=cast.owner, audience=actions.STOREFRONT
+    )
+    lifecycle.place(Wish(ending.pk, "cancel", when="period_end"), actor=cast.owner, audience=actions.STOREFRONT)
+    page = open_page(cast.operator, color_scheme=scheme, reduced_motion="reduce")
+    page.goto(reverse("admin:subscriptions_subscription_increase", args=[subscription.pk]))
+    page.get_by_label("New total of seats").fill("30")
+    page.get_by_label("Reason").fill("Agreed")
+    page.get_by_role("button", name="Check before it is placed").click()
+    accessible(page)
+    SKU.objects.get(pk=sku.pk).price_bands.update(price="4.00")
+    page.get_by_label("Withdraw it").check()
+    page.get_by_role("button", name=re.compile("Add 5 seats")).click()
+    expect(page.get_by_role("heading", name="What you saw, and what holds now")).to_be_visible()
+    accessible(page)
+    for name, key in (
+        ("subscription_change", subscription.pk),
+        ("subscription_change_sku", subscription.pk),
+        ("subscription_change", ending.pk),
+        ("subscription_keep", ending.pk),
+        ("subscription_change", expired.pk),
+        ("subscription_renew", expired.pk),
+        ("subscription_convert", trial.pk),
+        ("order_change", plan.pk),
+        ("order_undo", plan.pk),
+    ):
+        page.goto(reverse(f"admin:subscriptions_{name}", args=[key]))
+        accessible(page)
+    waits = lifecycle.place(Wish(trial.pk, "suspend", reason="x"), actor=cast.operator, audience=actions.BSS)
+    waiting = OrderFactory(subscription=expired, status="awaiting_approval", actor=cast.owner)
+    page = open_page(cast.approver, color_scheme=scheme, reduced_motion="reduce")
+    for address in (
+        "/bss/",
+        "/bss/subscriptions/order/?status__exact=awaiting_approval",
+        reverse("admin:subscriptions_order_change", args=[waits.pk]),
+        reverse("admin:subscriptions_order_change", args=[waiting.pk]),
+        reverse("admin:subscriptions_order_approve", args=[waiting.pk]),
+        reverse("admin:subscriptions_order_reject", args=[waiting.pk]),
+    ):
+        page.goto(address)
+        accessible(page)
