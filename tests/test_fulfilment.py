@@ -975,7 +975,7 @@ def test_default_waits_and_their_order():
         "out = {n: getattr(s, n) for n in names};"
         "out['options'] = s.VENDORS['kaspersky']['OPTIONS']; out['worker'] = s.PROCRASTINATE_WORKER_DEFAULTS;"
         "out['cron'] = s.UPKEEP_CRON;"
-        "print(json.dumps(out))"
+        "print(json.dumps(out, default=str))"
     )
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "PYTHONPATH")}
     environment = kept | {
