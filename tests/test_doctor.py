@@ -203,6 +203,14 @@ def test_migrations_that_are_missing():
     assert "subscriptions.0" in what
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("sound")
+def test_what_nobody_thought_of_is_told_too():
+    with missing("procrastinate_workers"):
+        [(state, what, _)] = found_in("worker")
+    assert (state, "ProgrammingError" in what) == ("problem", True)
+
+
 @pytest.mark.usefixtures("sound")
 def test_no_database_is_named(settings):
     settings.DATABASE_URL = None
@@ -294,9 +302,9 @@ def test_something_else_at_the_vendors_address(vendor_options, live_server):
 
 @pytest.mark.usefixtures("sound")
 def test_a_vendor_to_which_nothing_is_sent():
-    lifecycle.pause_vendor("kaspersky", "9001 Unknown user.")
+    lifecycle.pause_vendor("kaspersky", "9001 Unknown user, password=s3cret.")
     [*_, (state, what, _)] = found_in("vendor")
-    assert (state, what.endswith("UTC: 9001 Unknown user.")) == ("problem", True)
+    assert (state, what.endswith("UTC: 9001 Unknown user, password=****")) == ("problem", True)
 
 
 # --- certificate -----------------------------------------------------------------------------------------------------

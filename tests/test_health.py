@@ -204,6 +204,7 @@ def test_an_order_that_nobody_tries_is_too_old(settings, empty_queue):
     settings.READY_ORDER_AGE = 3600.0
     now = clock.now()
     OrderFactory(status="placed", next_attempt_at=now + timedelta(hours=1))
+    assert readings.oldest_due_order() == 0
     OrderFactory(status="in_progress", next_attempt_at=now - timedelta(minutes=50))
     OrderFactory(status="failed", next_attempt_at=now - timedelta(days=1))
     assert checks() == (200, [])
