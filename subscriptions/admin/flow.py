@@ -167,7 +167,8 @@ class ActionView(View):
         """The same input on today's figures."""
         data = QueryDict(mutable=True)
         data.update(form.data)
-        data["version"] = str(form.fields["version"].initial)
+        if "version" in form.fields:
+            data["version"] = str(form.fields["version"].initial)
         return self.make_form(data)
 
     def refuse(self, refusal: NotAllowed, form: Form | None = None) -> HttpResponse:
@@ -181,7 +182,7 @@ class ActionView(View):
                 self.context(self.title(), refusal=refusal, way_out=self.way_out(refusal), back=self.subject_address()),
                 status=status,
             )
-        if refusal.code in AGAIN and "version" in form.fields:
+        if refusal.code in AGAIN and ("version" in form.fields or self.proposal):
             self.find(**self.kwargs)
             again = self.fresh(form)
             if again.is_valid() and not self.why_not():

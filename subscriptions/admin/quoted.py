@@ -32,9 +32,10 @@ class Price:
     def of(cls, quote: Quote, *, planned: bool = False, title: str = "What it costs") -> "Price":
         due = quote.due_now
         when = f"on {actions.date_words(quote.on)}" if planned else "now"
+        label = f"{'Given back' if due < 0 else 'Due'} {when}"
         return cls(
             title,
-            due_label=f"{'Given back' if due < 0 else 'Due'} {when}",
+            due_label="For the change itself" if planned and due == 0 else label,
             due=pricing.money(abs(due), quote.currency),
             lines=tuple((line.words, pricing.money(line.amount, quote.currency)) for line in quote.lines),
             then=f"Then {quote.later.words}." if quote.later else "Nothing is charged after it.",

@@ -10,12 +10,14 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
 
-from subscriptions import actions, clock, lifecycle, pricing, quotes
+from subscriptions import actions, clock, lifecycle
 from subscriptions.actions import NotAllowed, Situation
+from subscriptions.admin import quoted
 from subscriptions.admin.flow import ActionView
 from subscriptions.admin.forms import MemberChoice, ReasonForm, SKUChoice
+from subscriptions.lifecycle import Proposal
 from subscriptions.models import SKU, Account, Member, Order, Subscription
-from subscriptions.quotes import Pinned, Prices
+from subscriptions.quotes import Pinned
 
 ACCOUNTS_SHOWN = 20
 
@@ -44,8 +46,10 @@ def choose_account(request: HttpRequest) -> HttpResponse:
 class StartForm(ReasonForm):
     """What an account gets: a SKU, a number of seats, as a trial or paid, and the member who wished for it.
 
-    When it is valid, `pinned` is what it costs now, or None for a trial.
+    When it is valid, `wanted` is the subscription, not saved.
     """
+
+    blames = {"no_price": "seats"}
 
     sku = SKUChoice(
         label="SKU",
@@ -71,14 +75,11 @@ class StartForm(ReasonForm):
         empty_label="Nobody in particular",
         help_text="A Buyer sees the activation codes of subscriptions that they ordered.",
     )
-    quote = forms.CharField(required=False, widget=forms.HiddenInput)
     field_order = ["sku", "seats", "trial", "ordered_by", "reason"]
 
     def __init__(self, *args: Any, account: Account, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.account = account
-        self.pinned: Pinned | None = None
-        self.prices = Prices()
         sold = SKU.objects.filter(is_sold=True, product__is_sold=True).select_related("product")
         skus: Any = self.fields["sku"]
         skus.queryset = sold.order_by("product__name", "code")
@@ -93,21 +94,16 @@ class StartForm(ReasonForm):
             return cleaned
         try:
             cleaned["seats"] = actions.read_seats(actions.START, self._wanted(sku, 0), cleaned["seats"])
-            self._price(self._wanted(sku, cleaned["seats"], trial=cleaned["trial"]))
+            self.wanted = self._wanted(sku, cleaned["seats"], trial=cleaned["trial"])
+            # Who may is decided elsewhere.
+            if refusal := lifecycle.why_not_start(self.wanted, actor=None, audience=actions.SYSTEM):
+                raise refusal
         except NotAllowed as refusal:
             self.add_error(_FIELD_OF.get(refusal.code, "seats"), forms.ValidationError(refusal.sentence, refusal.code))
         return cleaned
 
     def _wanted(self, sku: SKU, seats: int, *, trial: bool = False) -> Subscription:
         return lifecycle.new_subscription(self.account, sku, seats, clock.now(), trial=trial)
-
-    def _price(self, subscription: Subscription) -> None:
-        """Raises NotAllowed for what cannot be started or has no price; who may is decided elsewhere."""
-        if refusal := lifecycle.why_not_start(subscription, actor=None, audience=actions.SYSTEM):
-            raise refusal
-        self.prices = quotes.load([subscription])
-        self.pinned = lifecycle.price_start(subscription, self.prices, clock.now())
-        self.subscription = subscription
 
 
 _FIELD_OF = {"trial_used": "trial", "no_trial": "trial", "company_details": "sku", "not_sold": "sku"}
@@ -117,7 +113,6 @@ class StartView(ActionView):
     """Start a subscription for one account."""
 
     action = actions.START
-    seen: Pinned | None = None
 
     def find(self, **kwargs: Any) -> None:
         if not self.request.user.has_perm("subscriptions.view_account"):
@@ -140,14 +135,14 @@ class StartView(ActionView):
             kwargs["initial"] = {**given, "trial": given.get("trial") == "True"}
         return StartForm(data, account=self.account, **kwargs)
 
+    def propose(self, form: Any, shown: Pinned | None) -> Proposal:
+        user: Any = self.request.user
+        about = Situation(form.wanted, user, actions.BSS)
+        return lifecycle.propose(actions.START, about, {"Seats": form.wanted.seats}, at=clock.now(), shown=shown)
+
     def place(self, form: forms.Form) -> Order:
         given = form.cleaned_data
         user: Any = self.request.user
-        quote = None
-        if given["quote"] and not given["trial"]:
-            quote = Pinned.from_token(given["quote"])
-            if quote is None:
-                raise NotAllowed("stale_quote", lifecycle.STALE_QUOTE)
         return lifecycle.start(
             self.account,
             given["sku"],
@@ -158,21 +153,8 @@ class StartView(ActionView):
             ordered_by=given["ordered_by"].user if given["ordered_by"] else None,
             idempotency_key=given["idempotency_key"],
             trial=given["trial"],
-            quote=quote,
+            quote=self.confirm.cleaned_data["quote"] if self.confirm and not given["trial"] else None,
         )
-
-    def refuse(self, refusal: NotAllowed, form: forms.Form | None = None) -> HttpResponse:
-        if refusal.code == "stale_quote" and form is not None:
-            return self.show_check(form, refusal.sentence, 409)
-        return super().refuse(refusal, form)
-
-    def show_check(self, form: Any, failed: str = "", status: int = 200) -> HttpResponse:
-        """With the price that its button will charge, and with what was seen before when the page comes again."""
-        self.seen = Pinned.from_token(form.cleaned_data["quote"]) if failed else None
-        data = form.data.copy()
-        data["quote"] = form.pinned.token() if form.pinned else ""
-        form.data = data
-        return super().show_check(form, failed, status)
 
     def context(self, title: str, **more: Any) -> dict[str, Any]:
         return {
@@ -194,31 +176,21 @@ class StartView(ActionView):
             ("Product", "", given["sku"].product.name),
             ("SKU", "", str(given["sku"])),
             ("Seats", "", f"{given['seats']:,}"),
-            *self._prices(form),
+            *self._trial(form),
             ("Ordered by", "", person),
         ]
 
-    def _prices(self, form: Any) -> list[tuple[str, str, str]]:
-        if form.pinned is None:
-            ends = actions.local_day(clock.now(), self.account) + timedelta(days=form.subscription.sku.trial_days)
-            return [("Price", "", f"Free: a trial that ends by itself on {actions.date_words(ends)}")]
-        quote = form.pinned.quote
-        rows = [
-            ("Due now, excl. VAT", "", pricing.money(quote.due_now, quote.currency)),
-            ("Computed as", "", "; ".join(line.words for line in quote.lines)),
-            ("Later periods", "", quote.later.words if quote.later else "None"),
-        ]
-        if self.seen:
-            old = self.seen.quote
-            rows.insert(0, ("Due now, as you saw it", "", pricing.money(old.due_now, old.currency)))
-        return rows
+    def _trial(self, form: Any) -> list[tuple[str, str, str]]:
+        if not form.cleaned_data["trial"]:
+            return []
+        ends = actions.local_day(clock.now(), self.account) + timedelta(days=form.wanted.sku.trial_days)
+        return [("Price", "", f"Free: a trial that ends by itself on {actions.date_words(ends)}")]
 
     def next_steps(self, form: Any) -> list[str]:
-        limits = quotes.approval_limits([form.subscription.sku_id])
-        waits = quotes.needs_approval(actions.START, form.subscription, form.pinned, form.prices, limits)
+        waits = self.proposal is not None and self.proposal.needs_approval()
         created = "A pending subscription is created, and "
         created += "somebody else must approve its order." if waits else "the licence service is asked to provision it."
-        charged = ", and the first period is charged" if form.pinned else ""
+        charged = "" if form.cleaned_data["trial"] else ", and the first period is charged"
         return [
             created,
             *(["Then the licence service is asked to provision it."] if waits else []),
@@ -227,7 +199,6 @@ class StartView(ActionView):
 
     def button(self, form: Any) -> str:
         seats = actions.seats_words(form.cleaned_data["seats"])
-        if form.pinned is None:
+        if form.cleaned_data["trial"]:
             return f"Start a trial of {seats} for {self.account}"
-        quote = form.pinned.quote
-        return f"Start {seats} for {self.account} and charge {pricing.money(quote.due_now, quote.currency)}"
+        return f"Start {seats} for {self.account}{quoted.and_money(self.proposal.quote if self.proposal else None)}"

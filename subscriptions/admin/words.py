@@ -93,6 +93,8 @@ def change_words(before: dict[str, Any], after: dict[str, Any]) -> str:
     """Characteristics before and after, such as `Seats 20 → 25`."""
     parts = []
     for name, value in after.items():
+        if name in before and before[name] == value:
+            continue
         new = value_words(name, value)
         had = before.get(name)
         old = value_words(name, had) if had or had is False else ""
