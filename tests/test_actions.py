@@ -39,7 +39,7 @@ BY_STATUS = {
     "suspend": {"active": None, "ending": None, "suspended": "suspended", "pending": "not_provisioned",
                 "failed": "failed", "cancelled": "cancelled", "expired": "expired"},
     "activate": {"suspended": None, "active": "not_suspended", "pending": "not_provisioned", "failed": "failed",
-                 "cancelled": "cancelled", "ending": "status", "expired": "expired"},
+                 "cancelled": "cancelled", "ending": "not_suspended", "expired": "expired"},
 }  # fmt: skip
 BY_STATUS["decrease"] = BY_STATUS["increase"]
 
