@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from subscriptions import actions, lifecycle, pricing, quotes, reconciliation
 from subscriptions.actions import NotAllowed, Situation, terms
-from subscriptions.admin import changes, codes, details, planned, search, shortcut, start, words
+from subscriptions.admin import changes, codes, details, planned, renewals, search, shortcut, start, words
 from subscriptions.admin.flow import action_urls
 from subscriptions.admin.lists import ReadOnlyAdmin, key
 from subscriptions.models import OPEN_ORDER, Event, Order, OrderStatus, Subscription, SubscriptionStatus
@@ -45,7 +45,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
         own = [path("start/", wrap(start.choose_account), name="subscriptions_subscription_start")]
-        for action, view in {**changes.VIEWS, actions.KEEP: planned.KeepView}.items():
+        for action, view in {**changes.VIEWS, **renewals.VIEWS, actions.KEEP: planned.KeepView}.items():
             name = f"subscriptions_subscription_{action.stem}"
             own += action_urls(f"<int:pk>/{action.stem}", name, view, action=action)
         return [*own, *details.urls(), *codes.urls(), *super().get_urls()]
