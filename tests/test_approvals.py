@@ -113,7 +113,8 @@ def test_approved_it_goes_to_the_vendor_and_is_charged_as_quoted(waiting, approv
     assert "Cancel subscription: Status Active → Cancelled, ordered by Ana Kos, Storefront. Reason: Too dear" in form
     assert "Will be given back when it is approved and the licence service confirms EUR 87.50" in form
     check = approver.post(url("approve", waiting, check=True), given("Agreed"))
-    assert f"Approve {waiting.number} Change what you entered" in read(check)
+    assert f"Approve {waiting.number} and give back EUR 87.50 Change what you entered" in read(check)
+    assert "Comment Agreed" in read(check)
     assert fresh(waiting).status == "awaiting_approval"
     first, second = (approver.post(url("approve", waiting), hidden(check)) for _ in range(2))
     assert first.url == second.url == page_of(waiting)

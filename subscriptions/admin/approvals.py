@@ -68,6 +68,10 @@ class ApprovalView(OrderActView):
             return "Never"
         return f"On {quoted_day}" if self.order.due_at else "When the licence service confirms"
 
+    def button(self, form: Form) -> str:
+        quote = quotes.quote_of(self.order) if self.approving else None
+        return f"{self.title()}{quoted.and_money(quote)}"
+
     def next_steps(self, form: Form) -> list[str]:
         if not self.approving:
             return [

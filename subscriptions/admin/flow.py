@@ -235,12 +235,13 @@ class ActionView(View):
             changes=self.changes(form),
             next_steps=self.next_steps(form),
             reason=form.cleaned_data["reason"],
+            reason_label=form.fields["reason"].label,
             button=self.button(form),
             danger=self.danger(),
             place_url=self.address(),
             check_url=f"{self.address()}check/",
             back=self.subject_address(),
-            **(self.figures(self.proposal, failed) if self.proposal else {}),
+            **(self.figures(self.proposal, failed) if self.proposal else {"price": self.form_price()}),
         )
         return render(self.request, "admin/subscriptions/check.html", context, status=status)
 

@@ -45,7 +45,7 @@ class UndoView(OrderActView):
 
     def next_steps(self, form: Form) -> list[str]:
         if self._ends():
-            return ["The subscription goes on and is renewed as before.", "The licence service never hears of it."]
+            return ["The subscription goes on as before.", "The licence service never hears of it."]
         return ["Everything stays as it is.", "The licence service never hears of it."]
 
 

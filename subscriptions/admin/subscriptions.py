@@ -86,7 +86,7 @@ class SubscriptionAdmin(ReadOnlyAdmin):
         scheduled = next((one for one in row.ahead if one.status == OrderStatus.SCHEDULED), None)
         if scheduled is None or scheduled.action not in ("increase", "decrease"):
             return seats
-        from_then = actions.day(scheduled.due_at, row)
+        from_then = _day(actions.local_day(scheduled.due_at, row.account))
         return format_html("{}<small>{} from {}</small>", seats, f"{scheduled.after['Seats']:,}", from_then)
 
     @admin.display(description="Vendor")
