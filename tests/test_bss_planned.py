@@ -241,6 +241,9 @@ def test_undo_stands_on_the_planned_line_and_leaves_no_trace_in_the_ledger(opera
     assert "A decrease to 20 seats is planned for 15 February 2027." in read(page)
     assert f'href="{undo_url(plan)}"' in page.content.decode()
     assert "20 from 15 Feb 2027" in read(operator.get(reverse("admin:subscriptions_subscription_changelist")))
+    order_page = operator.get(reverse("admin:subscriptions_order_change", args=[plan.pk]))
+    assert f'href="{undo_url(plan)}"' in order_page.content.decode()
+    assert "Planned for 15 February 2027, 00:00:00" in read(order_page)
     given = {"reason": "Not any more", "idempotency_key": str(plan.operation_id)}
     checked = operator.post(f"{undo_url(plan)}check/", given)
     assert f"Undo {plan.number} Change what you entered" in read(checked)
