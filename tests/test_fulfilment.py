@@ -903,7 +903,10 @@ def put_job(task, status, *, worker=None, lock=None, queueing_lock=None, args=No
 
 
 def rescue():
-    """One round of the task; browser tests of the same process leave Playwright's event loop running in this thread."""
+    """One round of the task, which may see committed rows only: its calls can run in a thread of their own.
+
+    Browser tests of the same process leave Playwright's event loop running in this thread.
+    """
     running = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
     try:
@@ -914,6 +917,7 @@ def rescue():
 
 @pytest.mark.django_db
 class TestUpkeep:
+    @pytest.mark.django_db(transaction=True)
     def test_rescue_runs_lost_jobs_again_whatever_else_was_lost(self, lost_worker):
         """A lost periodic job has a successor waiting; putting it back would break the rescue of all the others."""
         put_job("sweep", "doing", worker=lost_worker, queueing_lock="sweep")
@@ -924,6 +928,7 @@ class TestUpkeep:
         assert sorted(jobs("todo")) == ["fulfil", "fulfil", "sweep"]
         assert jobs("doing") == []
 
+    @pytest.mark.django_db(transaction=True)
     def test_rescue_leaves_living_workers_alone(self, empty_queue):
         with connection.cursor() as cursor:
             cursor.execute("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id")
