@@ -496,11 +496,11 @@ def _credit(here: Standing, terms: Terms, seats: int, on: date) -> tuple[Line, .
     days = f"{_counted(rest.days, 'day')} left ({days_words(rest)})"
     if dearer:
         share = _checkable(left, lambda shown: shown - stays, amount, terms.currency)
-        words = f"{share} charged for the {days} less {terms._words(kept, kept)} {TIMES} {rest.days} of "
+        words = f"Credit of {share} charged for the {days} less {terms._words(kept, kept)} {TIMES} {rest.days} of "
         words += _counted(here.period.days, "day")
     else:
         share = _checkable(left, lambda shown: shown * seats / here.seats, amount, terms.currency)
-        words = f"{share} charged for the {days}"
+        words = f"Credit of {share} charged for the {days}"
         if kept:
             words += f" {BY} {_counted(here.seats, 'seat')} {TIMES} {_counted(seats, 'seat')}"
     return (Line("credit", words, -amount, seats, rounded(left / here.seats, terms.currency), rest),)

@@ -104,9 +104,9 @@ SHAPES = [
     rf"{SEATS_AT}, the full period \((?P<days>.*)\)",
     rf"{SEATS_AT} × (?P<left>\d+) of (?P<of>\d+) days \((?P<days>.*)\)",
     rf"{SEATS_AT} is the most of this period, less (?P<charged>{AMOUNT}) already charged",
-    rf"(?P<share>{AMOUNT}) charged for the (?P<n>\d+) days? left \((?P<days>[^)]*)\)"
+    rf"Credit of (?P<share>{AMOUNT}) charged for the (?P<n>\d+) days? left \((?P<days>[^)]*)\)"
     r"(?: ÷ (?P<all>[\d,]+) seats? × (?P<some>[\d,]+) seats?)?",
-    rf"(?P<share>{AMOUNT}) charged for the (?P<n>\d+) days? left \((?P<days>[^)]*)\)"
+    rf"Credit of (?P<share>{AMOUNT}) charged for the (?P<n>\d+) days? left \((?P<days>[^)]*)\)"
     rf" less {SEATS_AT} × (?P<left>\d+) of (?P<of>\d+) days?",
 ]
 
@@ -636,9 +636,9 @@ def test_a_decrease_waits_for_the_next_period(on, takes_effect):
 @pytest.mark.parametrize(
     ("on", "amount", "words"),
     [
-        (MARCH.start, "-51.50", "EUR 257.50 charged for the 31 days left (1 to 31 March 2027)"),
-        (date(2027, 3, 20), "-19.94", "EUR 99.68 charged for the 12 days left (20 to 31 March 2027)"),
-        (MARCH.last_day, "-1.66", "EUR 8.31 charged for the 1 day left (31 March 2027)"),
+        (MARCH.start, "-51.50", "Credit of EUR 257.50 charged for the 31 days left (1 to 31 March 2027)"),
+        (date(2027, 3, 20), "-19.94", "Credit of EUR 99.68 charged for the 12 days left (20 to 31 March 2027)"),
+        (MARCH.last_day, "-1.66", "Credit of EUR 8.31 charged for the 1 day left (31 March 2027)"),
     ],
 )
 def test_a_decrease_at_once_is_credited_by_days(on, amount, words):
@@ -665,7 +665,7 @@ def test_a_share_gets_more_decimals_where_the_cent_hangs_on_them():
     )
     (line,) = found.lines
     assert line.amount == D("-1.02")
-    assert line.words.startswith("EUR 1.694 charged")
+    assert line.words.startswith("Credit of EUR 1.694 charged")
 
 
 @given(any_terms(increase="prorate_days", decrease="immediate_credit"), days, st.data())
@@ -688,7 +688,8 @@ def test_a_short_visit_to_a_cheaper_band_does_not_make_the_seats_that_stay_cheap
     down = priced(after(begun, up, 1000), at, SetSeats(10), MARCH.start)
     assert (up.due_now, down.due_now) == (D("990.00"), D("-990.00"))
     assert down.lines[0].words == (
-        "EUR 1,090.00 charged for the 31 days left (1 to 31 March 2027) less 10 seats × EUR 10.00 × 31 of 31 days"
+        "Credit of EUR 1,090.00 charged for the 31 days left (1 to 31 March 2027) "
+        "less 10 seats × EUR 10.00 × 31 of 31 days"
     )
 
 
@@ -718,7 +719,7 @@ def test_a_cancellation_credits_the_days_left_where_the_sku_says_so(on, amount):
 
 def test_a_credit_says_what_was_charged_for_the_days_left():
     (line,) = priced(standing(), terms(cancel_credit="by_days"), Cancel(), date(2027, 3, 20)).lines
-    assert line.words == "EUR 99.68 charged for the 12 days left (20 to 31 March 2027)"
+    assert line.words == "Credit of EUR 99.68 charged for the 12 days left (20 to 31 March 2027)"
     assert (line.kind, line.seats, line.covers) == ("credit", 25, Period(date(2027, 3, 20), MARCH.end))
     assert line.unit_price == D("3.99")
 
@@ -771,7 +772,7 @@ def test_a_change_of_sku_credits_the_old_and_begins_a_period_of_the_new():
     assert (old.kind, old.amount, old.words) == (
         "credit",
         D("-8.31"),
-        "EUR 8.31 charged for the 1 day left (31 March 2027)",
+        "Credit of EUR 8.31 charged for the 1 day left (31 March 2027)",
     )
     assert (first.kind, first.amount, first.covers) == ("change", D(200), Period(date(2027, 3, 31), date(2028, 3, 31)))
     assert found.due_now == D("191.69")

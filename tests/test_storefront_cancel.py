@@ -81,7 +81,7 @@ def test_a_credit_by_days_is_said_with_its_formula(door, begun, run, travel):
     subscription = begun("2027-01-15", {"cancel_credit": "by_days"})
     run("2027-02-15")
     travel("2027-03-01")
-    words = "EUR 43.75 charged for the 14 days left (1 to 14 March 2027)"
+    words = "Credit of EUR 43.75 charged for the 14 days left (1 to 14 March 2027)"
     page = text(door.get(path(subscription, "cancel/")))
     assert f"Now You get EUR 43.75 back: {words}. This cannot be undone." in page
 
