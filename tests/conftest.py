@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import Group
@@ -19,6 +20,10 @@ from subscriptions import gateways, lifecycle
 from subscriptions.models import Role, Subscription, User
 from subscriptions.vendors.emulator import process
 from tests import factories
+
+# How long an example takes says something about the machine, and benchmarks say it better.
+hypothesis.settings.register_profile("seatdesk", deadline=None)
+hypothesis.settings.load_profile("seatdesk")
 
 
 @pytest.fixture(autouse=True)
