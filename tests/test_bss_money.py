@@ -181,7 +181,7 @@ def test_each_way_to_cancel_says_its_money(operator, billed, travel):
     travel("2027-01-31")
     words = read(operator.get(url("cancel", subscription)))
     assert "With the period, on 15 February 2027. Nothing is given back. Can be undone until then." in words
-    assert "Now. EUR 42.34 are given back." in words
+    assert "Now. EUR 42.34 is given back." in words
     assert "Back-dated, since the day below. The days since then are given back too." in words
 
 

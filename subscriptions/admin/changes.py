@@ -272,7 +272,7 @@ class CancelView(ChangeView):
         due = pinned.quote.due_now if pinned else Decimal()
         if not due:
             return "Nothing is given back."
-        return f"{pricing.money(abs(due), self.subscription.currency)} are given back."
+        return f"{pricing.money(abs(due), self.subscription.currency)} is given back."
 
     def changes(self, form: Form) -> list[tuple[str, str, str]]:
         now = self.subscription.get_status_display()

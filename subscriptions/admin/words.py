@@ -1,6 +1,6 @@
 """The words and shapes of BSS for what is stored: changes, events, people, statuses."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from django.utils.html import format_html
@@ -78,12 +78,17 @@ def moment(at: datetime) -> SafeString:
     return format_html('<time datetime="{}">{}</time>', at.isoformat(), f"{at.day} {at:%b %Y, %H:%M}")
 
 
+_DAYS = ("Effective", "Term ends", "Renewable until")
+
+
 def value_words(name: str, value: Any) -> str:
     """One characteristic's value: a status by its word, a number with separators."""
     if name == "Status" and value in SubscriptionStatus.values:
         return str(SubscriptionStatus(value).label)
     if isinstance(value, bool):
         return "Yes" if value else "No"
+    if name in _DAYS and value != NOTHING:
+        return actions.date_words(date.fromisoformat(value))
     if isinstance(value, int):
         return f"{value:,}"
     return str(value) or NOTHING

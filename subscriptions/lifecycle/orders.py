@@ -197,7 +197,7 @@ def withdraw(
         events.append(
             rows.event(
                 subscription, f"{order.action}.withdrawn", at, order=order, actor=actor, audience=audience, reason=why,
-                before=order.after, after=order.before,
+                before=order.after, after=standing(subscription, order.after),
             )
         )  # fmt: skip
     rows.update(withdrawn, rows.ORDER_FIELDS)
