@@ -296,6 +296,8 @@ def next_charge(about: Situation, prices: Prices) -> NextCharge:
             return NextCharge(pricing.money(due.due_now, due.currency), due_on)
         return NextCharge(sentence="None while it is suspended")
     boundary = subscription.period_end
+    if about.open_order is not None and boundary <= actions.local_day(about.at, subscription.account):
+        return NextCharge(sentence=f"When {about.open_order.number} is over: periods wait for it")
     if planned and due_on and due_on <= boundary and subscription.status != S.SUSPENDED:
         if due := _due_of(planned):
             return NextCharge(pricing.money(due.due_now, due.currency), due_on)

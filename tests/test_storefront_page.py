@@ -338,9 +338,10 @@ def test_what_was_suspended_when_its_term_ended_is_not_said_to_be_renewable(see,
 FURTHER = [
     ({}, ["Automatic renewal"]),
     ({"status": "suspended"}, ["Automatic renewal"]),
-    ({"status": "ending", "ends_at": PERIOD_END}, ["Keep subscription"]),
-    ({"status": "expired", "grace_ends": date(2027, 2, 21), "ends_at": NOW}, ["Renew"]),
-    ({"trial_ends": date(2027, 2, 28)}, ["Convert to a paid subscription"]),
+    # What the panel at the top leads to is not repeated below.
+    ({"status": "ending", "ends_at": PERIOD_END}, []),
+    ({"status": "expired", "grace_ends": date(2027, 2, 21), "ends_at": NOW}, []),
+    ({"trial_ends": date(2027, 2, 28)}, []),
     ({"status": "cancelled"}, []),
 ]
 
@@ -372,6 +373,21 @@ def test_a_plan_can_be_undone_from_the_page_by_those_who_may(see, cast, make):
     page = see(one, cast.viewer)
     assert "The decrease to 20 seats is planned" in page
     assert "Undo" not in page
+
+
+def test_a_planned_activation_does_not_wait_for_itself(see, make):
+    one = make(status="suspended")
+    plan(one, "activate", PERIOD_END, {"Status": "active"})
+    assert "It waits" not in see(one)
+
+
+def test_the_next_charge_waits_for_what_is_open(see, make, settings):
+    one = make()
+    order = factories.OrderFactory(
+        subscription=one, status="needs_attention", after={"Seats": 30}, before={"Seats": 25}
+    )
+    settings.CLOCK_OFFSET += timedelta(days=45)
+    assert f"When {order.number} is over: periods wait for it" in see(one)
 
 
 def test_a_plan_of_a_suspended_one_waits(see, make):

@@ -65,12 +65,12 @@ START = Action(
 )  # fmt: skip
 INCREASE = Action(
     "increase", "Increase seats", "change seats", BOTH,
-    (_if.permitted, _if.status, _if.no_open_order, _if.not_on_trial, _if.seats_can_change, _if.room_above),
+    (_if.permitted, _if.status, _if.no_open_order, _if.seats_can_change, _if.not_on_trial, _if.room_above),
     frozenset({S.ACTIVE}), CHANGES_SEATS, call=_do.seats_call, effect=_do.set_seats, takes_seats=True, costs=True,
 )  # fmt: skip
 DECREASE = Action(
     "decrease", "Decrease seats", "change seats", BOTH,
-    (_if.permitted, _if.status, _if.no_open_order, _if.not_on_trial, _if.seats_can_change, _if.room_below),
+    (_if.permitted, _if.status, _if.no_open_order, _if.seats_can_change, _if.not_on_trial, _if.room_below),
     frozenset({S.ACTIVE}), CHANGES_SEATS, call=_do.seats_call, effect=_do.set_seats, takes_seats=True, costs=True,
 )  # fmt: skip
 CODE = Action(

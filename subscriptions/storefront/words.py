@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from subscriptions import actions
-from subscriptions.models import Event, Order, OrderStatus, Subscription, User
+from subscriptions.models import Event, Order, OrderStatus, Subscription, SubscriptionStatus, User
 
 HISTORY = 20
 
@@ -95,6 +95,8 @@ class Plan:
     on: date
     seats: str = ""
     """The new number, where it changes."""
+    stands_still: bool = False
+    """Waits for the end of a suspension, whatever its day."""
 
     @property
     def title(self) -> str:
@@ -107,7 +109,9 @@ def plan(order: Order | None, subscription: Subscription) -> Plan | None:
         return None
     on = actions.local_day(order.due_at, subscription.account)
     seats = f"{order.after['Seats']:,}" if order.action in ("increase", "decrease") else ""
-    return Plan(order, name(order), on, seats)
+    suspended = subscription.status == SubscriptionStatus.SUSPENDED
+    stands_still = suspended and subscription.status not in actions.ACTIONS[order.action].sources
+    return Plan(order, name(order), on, seats, stands_still)
 
 
 def name(order: Order) -> str:
@@ -150,6 +154,8 @@ def history(subscription: Subscription) -> list[Line]:
     orders = subscription.orders.select_related("actor").order_by("-pk")[:HISTORY]
     acts = (
         Event.objects.filter(kind__in=_ACTS, subscription=subscription)
+        # What customers withdrew themselves, the order's own line tells.
+        .exclude(kind__endswith=".withdrawn", audience=actions.STOREFRONT)
         .select_related("actor", "order")
         .order_by("-pk")[:HISTORY]
     )

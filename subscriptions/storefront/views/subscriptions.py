@@ -165,13 +165,15 @@ def subscription(request: SignedIn, pk: int) -> HttpResponse:
     further = _further(actions.offers(FURTHER, about), found)
     undo_url = _undo_url(about)
     ways = {"keep": undo_url} | {one.action.stem: one.url for one in further}
+    panel = attention(about, lines, ways)
     context = {
         "subscription": found,
         "account": found.account,
         "doing": _doing(about.open_order),
         "entries": [_entry(offer, found) for offer in actions.offers(actions.STOREFRONT_MENU, about)],
-        "further": further,
-        "attention": attention(about, lines, ways),
+        # The panel's own way out is not repeated below.
+        "further": [one for one in further if panel is None or one.url != panel.url],
+        "attention": panel,
         "plan": words.plan(about.scheduled, found),
         "undo_url": undo_url,
         "prices": _has_terms(found)
