@@ -139,7 +139,7 @@ class Book:
                     on = date.fromisoformat(since) if since else on
                     self._credit(event, self.left(on), on)
             case "activate":
-                if not self.lines:
+                if not self.lines and not self._planned_to_a_start(order, on):
                     share = Fraction((self.end - on).days, (self.end - self.start).days)
                     amount = self.seats * self.price(order.placed_at, self.seats) * share
                     self.book(event, cents(amount), on, self.end)
@@ -273,6 +273,10 @@ class Histories(RuleBasedStateMachine):
     def suspend(self, data):
         self.ask("suspend", {}, data=data, staff=True)
 
+    @rule(data=st.data(), days=st.integers(1, 60))
+    def suspend_until(self, data, days):
+        self.ask("suspend", {}, data=data, staff=True, until=self.day(clock.now()) + timedelta(days=days))
+
     @rule(data=st.data())
     def activate(self, data):
         self.ask("activate", {}, data=data, staff=True)
@@ -353,7 +357,7 @@ class Histories(RuleBasedStateMachine):
 
     steps = 0
 
-    def ask(self, stem, after, *, data, when=None, staff=False, wait=False):
+    def ask(self, stem, after, *, data, when=None, staff=False, wait=False, until=None):
         """As a page does: quoted, shown, confirmed; then exactly that is charged."""
         subscription, at = self.subscription(), clock.now()
         action = actions.ACTIONS[stem]
@@ -365,7 +369,7 @@ class Histories(RuleBasedStateMachine):
             shown = self._quote(action, subscription, after, when, at, audience)
             wish = Wish(
                 self.pk, stem, after, when=when, planned=planned, quote=shown, version=subscription.version,
-                reason="Asked" if staff else "",
+                reason="Asked" if staff else "", then_activate_on=until,
             )  # fmt: skip
             order = lifecycle.place(wish, actor=actor, audience=audience)
         except NotAllowed as refusal:
