@@ -48,7 +48,8 @@ class Command(RichCommand):
         self.began = time.monotonic()
         embedded = not os.environ.get("DATABASE_URL")
         data = demo_processes.data_folder(sys.argv)
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        # SIGINT too: a shell that starts this in the background lets it ignore Ctrl-C.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.default_int_handler)
         with ExitStack() as stack:
             # Innermost, so that it runs first: a second Ctrl-C must not cut the clearing up short.
