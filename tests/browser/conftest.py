@@ -52,7 +52,16 @@ def open_context(browser: Browser, server: str) -> Iterator[Callable[..., Browse
     said: list[str] = []
 
     def listen(page: Page) -> None:
-        page.on("console", lambda line: said.append(f"{page.url}: {line.text}") if line.type == "error" else None)
+        # A page that is left while a fragment is on its way takes the request with it, and htmx says so.
+        left = ("htmx:sendAbort", "htmx:afterRequest")
+        page.on(
+            "console",
+            lambda line: (
+                said.append(f"{page.url}: {line.text}")
+                if line.type == "error" and not line.text.startswith(left)
+                else None
+            ),
+        )
         page.on("pageerror", lambda error: said.append(f"{page.url}: {error}"))
 
     def open_as(user: User | None = None, *, javascript: bool = True, **options: Any) -> BrowserContext:
