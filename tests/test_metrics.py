@@ -235,8 +235,8 @@ def test_each_statement_reads_an_index(a_past):
     everything = "\n".join(plans.values())
     for index in (
         "one_open_order_for_a_subscription", "order_needs_staff", "order_sweep", "subscriptions_event_pkey",
-        "subscriptions_order_pkey", "subscriptions_vendorcall_pkey", "procrastinate_jobs_", "procrastinate_events_job_id_fkey_v1",
-        "notice_owed",
+        "subscriptions_order_pkey", "subscriptions_vendorcall_pkey", "procrastinate_jobs_",
+        "procrastinate_events_job_id_fkey_v1", "notice_owed",
     ):  # fmt: skip
         assert index in everything, f"{index}\n{everything}"
     # A handful of rows each: what there is of workers and vendors.
