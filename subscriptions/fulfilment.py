@@ -351,7 +351,11 @@ def _may_open_socket(calls: Sequence[VendorCall]) -> bool:
 
     The attempts of a container were claimed at one instant, and one that was overtaken is late for all of them.
     """
-    newest = VendorCall.objects.filter(order__in=[one.order_id for one in calls]).order_by().values("order")
+    newest = (
+        VendorCall.objects.filter(order__among=[one.order_id for one in calls if one.order_id])
+        .order_by()
+        .values("order")
+    )
     overtaken = {one.pk for one in calls} - set(newest.annotate(newest=Max("pk")).values_list("newest", flat=True))
     return not overtaken and all(clock.now() < one.deadline for one in calls)
 

@@ -118,7 +118,9 @@ def load(subscriptions: Collection[Subscription], skus: Iterable[SKU] = ()) -> P
     saved = [one.pk for one in subscriptions if one.pk and one.period_start]
     if saved:
         lines = Charge.objects.filter(
-            subscription__in=saved, period_start=F("subscription__period_start"), currency=F("subscription__currency")
+            subscription__among=saved,
+            period_start=F("subscription__period_start"),
+            currency=F("subscription__currency"),
         )
         rows = lines.order_by("pk").values_list("subscription_id", "amount", "covers_from", "covers_to")
         for pk, amount, start, end in rows:

@@ -55,7 +55,7 @@ def situations(
     open_orders: dict[int, Order] = {}
     scheduled: dict[int, Order] = {}
     ahead = Order.objects.filter(
-        subscription__in=[row.pk for row in rows], status__in=[*OPEN_ORDER, OrderStatus.SCHEDULED]
+        subscription__among=[row.pk for row in rows], status__in=[*OPEN_ORDER, OrderStatus.SCHEDULED]
     )
     for one in ahead:
         (scheduled if one.status == OrderStatus.SCHEDULED else open_orders)[one.subscription_id] = one

@@ -63,12 +63,14 @@ def claim_many(
     at = clock.now()
     with transaction.atomic(durable=True):
         found = dict(
-            Order.objects.filter(pk__in=set(order_ids), status__in=_UNDER_WAY).values_list("pk", "subscription_id")
+            Order.objects.filter(pk__among=set(order_ids), status__in=_UNDER_WAY).values_list("pk", "subscription_id")
         )
         subscriptions = rows.lock_subscriptions(found.values())
         orders = [one for one in rows.lock_orders(found).values() if one.status in _UNDER_WAY]
         calls: dict[int | None, list[VendorCall]] = defaultdict(list)
-        for call in VendorCall.objects.filter(order__in=orders).defer("asked", "answered").order_by("pk"):
+        for call in (
+            VendorCall.objects.filter(order__among=[one.pk for one in orders]).defer("asked", "answered").order_by("pk")
+        ):
             calls[call.order_id].append(call)
         cases = [Case(one, subscriptions[one.subscription_id], calls[one.pk]) for one in orders]
         claimed: list[tuple[Case, VendorCall]] = []
@@ -84,7 +86,7 @@ def claim_many(
                 case Attempt(call):
                     _begin(case.order, call)
                     claimed.append((case, call))
-        VendorCall.objects.bulk_create([call for _, call in claimed])
+        rows.insert(call for _, call in claimed)
         rows.update([*waiting, *(case.order for case, _ in claimed)], rows.ORDER_FIELDS)
         rows.defer_soon(waiting)
         _hold_in_turn(held, at)
@@ -165,14 +167,9 @@ def apply_many(results: Sequence[Result]) -> list[bool]:
     with transaction.atomic(durable=True):
         subscriptions = rows.lock_subscriptions(one.subscription_id for one in results)
         orders = rows.lock_orders(one.order_id for one in results)
-        calls = {
-            one.pk: one
-            for one in VendorCall.objects.select_for_update(no_key=True)
-            .filter(pk__in=[one.call_id for one in results], finished_at__isnull=True)
-            .order_by("pk")
-        }
+        calls = rows.lock_calls(one.call_id for one in results)
         newest: dict[int, int] = dict(
-            VendorCall.objects.filter(order__in=orders, purpose=Purpose.WRITE)
+            VendorCall.objects.filter(order__among=orders, purpose=Purpose.WRITE)
             .order_by()
             .values_list("order")
             .annotate(Max("pk"))

@@ -8,6 +8,7 @@ from django.db.models import Sum
 
 from subscriptions import actions, pricing
 from subscriptions.actions import NotAllowed
+from subscriptions.lifecycle import rows
 from subscriptions.models import Charge, ChargeKind, Event, Order, Subscription
 from subscriptions.pricing import Line, Period
 from subscriptions.quotes import Pinned
@@ -66,7 +67,7 @@ def write(charges: Iterable[tuple[Event, list[Charge]]]) -> None:
             line.event = event
             found.append(line)
     if found:
-        Charge.objects.bulk_create(found)
+        rows.insert(found)
 
 
 # --- corrections -----------------------------------------------------------------------------------------------------

@@ -146,7 +146,7 @@ def write(placed: list[Placed], at: datetime) -> None:
         lines.append((done, found))
         settled.append(subscription)
     events.extend(withdraw_what_is_left(settled, at))
-    Order.objects.bulk_create([one.order for one in placed] + [one.then for one in placed if one.then])
+    rows.insert([one.order for one in placed] + [one.then for one in placed if one.then])
     rows.write_subscriptions(one.subscription for one in placed)
     rows.forget_readings(settled)
     rows.write_events(events)
@@ -220,7 +220,7 @@ def withdraw_activations(moved: Iterable[tuple[Order, Subscription]], at: dateti
 def _planned_for(subscriptions: dict[int, Subscription]) -> list[tuple[Order, Subscription]]:
     if not subscriptions:
         return []
-    planned = Order.objects.select_for_update(no_key=True).filter(subscription__in=subscriptions, status=S.SCHEDULED)
+    planned = Order.objects.select_for_update(no_key=True).filter(subscription__among=subscriptions, status=S.SCHEDULED)
     return [(order, subscriptions[order.subscription_id]) for order in planned.order_by("pk")]
 
 

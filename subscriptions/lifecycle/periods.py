@@ -82,7 +82,7 @@ def due_ids(
     )
     if only is not None:
         due = Q(next_due_at__lte=at) | Exists(planned.filter(subscription=OuterRef("pk")))
-        return list(free.filter(due, pk__in=only).values_list("pk", flat=True))
+        return list(free.filter(due, pk__among=only).values_list("pk", flat=True))
     ahead = Order.objects.filter(subscription=OuterRef("subscription"), status__in=OPEN_ORDER)
     planned = planned.filter(~Exists(ahead)).exclude(subscription__in=but).order_by("due_at")
     found = chain(

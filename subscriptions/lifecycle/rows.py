@@ -1,9 +1,13 @@
 """Locking and writing many rows at once; private to `lifecycle`."""
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any, TypeVar
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, models
@@ -15,7 +19,8 @@ from subscriptions import actions, clock
 from subscriptions.actions import terms
 from subscriptions.models import Event, Order, Subscription, User, VendorCall
 from subscriptions.models.notice import told
-from subscriptions.vendors.port import Answer
+from subscriptions.models.secrets import EncryptedField
+from subscriptions.vendors.port import Answer, Secret
 
 # Inside a worker the app's own connector is another connection, and its jobs would outlive a rollback of ours.
 _queue = JobManager(DjangoConnector())
@@ -46,38 +51,135 @@ CALL_FIELDS = (
 
 
 def lock_subscriptions(ids: Iterable[int], *, skip_locked: bool = False) -> dict[int, Subscription]:
-    rows = (
-        Subscription.objects.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
-        .select_related("sku__product", "account")
-        .filter(pk__in=set(ids))
-        .order_by("pk")
-    )
-    return {row.pk: row for row in rows}
+    locked = Subscription.objects.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
+    return _as_read(_loaded(locked, set(ids)))
+
+
+def subscriptions(ids: Iterable[int]) -> dict[int, Subscription]:
+    """As `lock_subscriptions`, to look at only."""
+    return {row.pk: row for row in _loaded(Subscription.objects.all(), set(ids))}
+
+
+def _loaded(rows: models.QuerySet[Subscription], ids: Collection[int]) -> Iterable[Subscription]:
+    # Nobody here looks at the code, and to decrypt it takes longer than to read the row.
+    found = rows.defer("activation_code", "vendor_record").select_related("sku__product", "account")
+    return found.filter(pk__among=ids).order_by("pk")
 
 
 def lock_orders(ids: Iterable[int]) -> dict[int, Order]:
-    rows = Order.objects.select_for_update(of=("self",), no_key=True).filter(pk__in=set(ids)).order_by("pk")
-    return {row.pk: row for row in rows}
+    locked = Order.objects.select_for_update(of=("self",), no_key=True)
+    return _as_read(locked.filter(pk__among=set(ids)).order_by("pk"))
+
+
+def lock_calls(ids: Iterable[int]) -> dict[int, VendorCall]:
+    """Those that are not completed."""
+    unfinished = VendorCall.objects.filter(pk__among=set(ids), finished_at__isnull=True).defer("asked")
+    return _as_read(unfinished.select_for_update(no_key=True).order_by("pk"))
+
+
+Row = TypeVar("Row", bound=models.Model)
+
+
+def _as_read(locked: Iterable[Row]) -> dict[int, Row]:
+    found = {row.pk: row for row in locked}
+    for row in found.values():
+        vars(row)["_as_read"] = vars(row).copy()
+    return found
 
 
 def update(rows: Iterable[models.Model], fields: Sequence[str]) -> None:
-    """Write `fields` of all rows (of one model) in one statement; the ORM's bulk_update is 20 times slower."""
+    """Write those of `fields` that have changed since the rows (of one model) were locked; all, of others.
+
+    One statement for all rows that have changed alike; the ORM's bulk_update is 20 times slower.
+    """
     found = list(rows)
     if not found:
         return
-    meta = found[0]._meta
-    columns: list[Any] = [meta.get_field(name) for name in fields]
+    columns: list[Any] = [found[0]._meta.get_field(name) for name in fields]
+    alike: dict[tuple[Any, ...], list[models.Model]] = defaultdict(list)
+    for row in found:
+        alike[_changed(row, columns)].append(row)
+    for changed, some in alike.items():
+        if changed:
+            _update(some, changed)
+
+
+def _changed(row: models.Model, columns: Sequence[Any]) -> tuple[Any, ...]:
+    now, before = vars(row), vars(row).get("_as_read")
+    if before is None:
+        return tuple(columns)
+    # What was not read and is not there now is equal, too.
+    return tuple(one for one in columns if now.get(one.attname, _UNREAD) != before.get(one.attname, _UNREAD))
+
+
+_UNREAD = object()
+
+
+def _update(rows: Sequence[models.Model], columns: Sequence[Any]) -> None:
+    meta = rows[0]._meta
+    table, values = _table(rows, [meta.pk, *columns])
     quote = connection.ops.quote_name
     assignments = ", ".join(f"{quote(one.column)} = v.{quote(one.column)}" for one in columns)
-    arrays = ", ".join(f"%s::{one.db_type(connection)}[]" for one in columns)
-    names = ", ".join(quote(one.column) for one in columns)
-    sql = (
-        f"UPDATE {quote(meta.db_table)} AS t SET {assignments} "  # noqa: S608 - names come from the model alone
-        f"FROM unnest(%s::bigint[], {arrays}) AS v(id, {names}) WHERE t.id = v.id"
-    )
-    values = [[one.get_db_prep_save(getattr(row, one.attname), connection) for row in found] for one in columns]
     with connection.cursor() as cursor:
-        cursor.execute(sql, [[row.pk for row in found], *values])
+        cursor.execute(
+            f"UPDATE {quote(meta.db_table)} AS t SET {assignments} FROM ({table}) AS v WHERE t.id = v.id",  # noqa: S608
+            [values],
+        )
+    for row in rows:
+        if before := vars(row).get("_as_read"):
+            before.update((one.attname, vars(row)[one.attname]) for one in columns)
+
+
+def insert(rows: Iterable[Row]) -> list[Row]:
+    """Write new rows (of one model) in one statement, each with its ID; the ORM's bulk_create is 4 times slower."""
+    found = list(rows)
+    if not found:
+        return found
+    meta = found[0]._meta
+    columns: list[Any] = [one for one in meta.concrete_fields if not one.primary_key]
+    for one in columns:
+        if one.remote_field:
+            for row in found:
+                # What a row belongs to may have had no ID when it was made.
+                if one.is_cached(row) and (parent := getattr(row, one.name)):
+                    setattr(row, one.attname, parent.pk)
+    table, values = _table(found, columns)
+    quote = connection.ops.quote_name
+    names = ", ".join(quote(one.column) for one in columns)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {quote(meta.db_table)} ({names}) {table} RETURNING id",
+            [values],
+        )
+        for row, (pk,) in zip(found, cursor.fetchall(), strict=True):
+            row.pk = pk
+            row._state.adding, row._state.db = False, connection.alias
+    return found
+
+
+def _table(rows: Sequence[models.Model], columns: Sequence[Any]) -> tuple[str, str]:
+    """A SELECT of the columns from its one parameter: a text is made and read faster than an array for each column."""
+    quote = connection.ops.quote_name
+    cells = []
+    for number, one in enumerate(columns):
+        kind = one.rel_db_type(connection)
+        # The null of JSON is a value, and none is meant.
+        cell = f"NULLIF(e->{number}, 'null')" if kind == "jsonb" else f"(e->>{number})::{kind}"
+        cells.append(f"{cell} AS {quote(one.column)}")
+    values = attrgetter(*(one.attname for one in columns))
+    text = json.dumps([values(row) for row in rows], default=_in_json)
+    return f"SELECT {', '.join(cells)} FROM jsonb_array_elements(%s) AS e", text  # noqa: S608 - names of the model
+
+
+def _in_json(value: Any) -> str:
+    """What PostgreSQL reads back as the value, from the text of its type."""
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Secret):
+        return f"\\x{EncryptedField().get_prep_value(value).hex()}"
+    if isinstance(value, Decimal | UUID):
+        return str(value)
+    raise TypeError(f"{type(value)} is in no column")
 
 
 def write_subscriptions(subscriptions: Iterable[Subscription], fields: Sequence[str] = SUBSCRIPTION_FIELDS) -> None:
@@ -90,7 +192,7 @@ def write_subscriptions(subscriptions: Iterable[Subscription], fields: Sequence[
 
 def write_events(events: Iterable[Event]) -> list[Event]:
     """Write them, and owe one job for the mail about all of those that somebody is told about."""
-    written = Event.objects.bulk_create(events)
+    written = insert(events)
     ids: list[Any] = [one.pk for one in written if told(one.kind)]
     if ids:
         _queue.defer_job(
@@ -140,7 +242,7 @@ def forget_readings(subscriptions: Iterable[Subscription]) -> None:
     """Drop the vendor's answer from before a change, which would look like drift beside the record after it."""
     ids = [one.pk for one in subscriptions]
     if ids:
-        Subscription.objects.filter(pk__in=ids).update(vendor_record=None, vendor_read_at=None)
+        Subscription.objects.filter(pk__among=ids).update(vendor_record=None, vendor_read_at=None)
 
 
 def owe_mail(task: str, **arguments: int) -> None:

@@ -1,5 +1,6 @@
 """Everything that is stored, by noun."""
 
+from subscriptions.models import lookups as lookups
 from subscriptions.models.accounts import Account, Language, Member, Role, User
 from subscriptions.models.catalogue import SKU, ApprovalLimit, ChangeTarget, PriceBand, Product, Timing
 from subscriptions.models.event import Event
