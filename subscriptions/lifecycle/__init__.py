@@ -22,8 +22,10 @@ from subscriptions.lifecycle.attempts import (
 from subscriptions.lifecycle.orders import DISCARD, KEEP, Wish
 from subscriptions.lifecycle.periods import Pass, Taken, catch_up, due_ids, forecast, held_up, passes
 from subscriptions.lifecycle.placing import (
+    SET_SEATS,
     STALE,
     STALE_QUOTE,
+    Results,
     correct,
     had_trial,
     is_at_renewal,
@@ -38,6 +40,7 @@ from subscriptions.lifecycle.placing import (
     why_not_start,
     why_not_take,
     why_not_target,
+    would_place,
 )  # fmt: skip
 from subscriptions.lifecycle.planning import approve, reject, undo, why_not_undo
 from subscriptions.lifecycle.proposals import TOO_OLD, Figure, Proposal, figures, propose
@@ -47,11 +50,11 @@ from subscriptions.lifecycle.steps import FROZEN_STEMS
 from subscriptions.lifecycle.upkeep import due_for_ping, open_vendor, pause_vendor, sweep
 
 __all__ = [
-    "AFTER_CLICKS", "CALL_FIELDS", "DISCARD", "FROZEN_STEMS", "KEEP", "STALE", "STALE_QUOTE", "TOO_OLD", "Attempt",
-    "Case", "Decision", "Figure", "Hold", "Pass", "Proposal", "Result", "Taken", "Verdict", "Wait", "Wish", "apply",
-    "apply_many", "approve", "catch_up", "claim_many", "correct", "due_for_ping", "due_ids", "figures", "finish",
-    "forecast", "give_up", "had_trial", "held_up", "is_at_renewal", "keep_company_details", "mail_code",
-    "new_subscription", "note_details", "open_vendor", "passes", "pause_vendor", "place", "place_many",
+    "AFTER_CLICKS", "CALL_FIELDS", "DISCARD", "FROZEN_STEMS", "KEEP", "SET_SEATS", "STALE", "STALE_QUOTE", "TOO_OLD",
+    "Attempt", "Case", "Decision", "Figure", "Hold", "Pass", "Proposal", "Result", "Results", "Taken", "Verdict",
+    "Wait", "Wish", "apply", "apply_many", "approve", "catch_up", "claim_many", "correct", "due_for_ping", "due_ids",
+    "figures", "finish", "forecast", "give_up", "had_trial", "held_up", "is_at_renewal", "keep_company_details",
+    "mail_code", "new_subscription", "note_details", "open_vendor", "passes", "pause_vendor", "place", "place_many",
     "planned_choices", "planned_words", "price_start", "propose", "reject", "retry", "reveal_code", "start", "sweep",
-    "undo", "why_not_change", "why_not_start", "why_not_take", "why_not_target", "why_not_undo",
+    "undo", "why_not_change", "why_not_start", "why_not_take", "why_not_target", "why_not_undo", "would_place",
 ]  # fmt: skip

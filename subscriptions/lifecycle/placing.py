@@ -1,7 +1,7 @@
 """A wish becomes an order: decided under the lock, written with its event and its job."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -31,7 +31,10 @@ from subscriptions.quotes import Pinned, Prices
 
 STALE = "Somebody changed this subscription while the page was open. Look at the new figures and confirm again."
 STALE_QUOTE = "The price has changed since the page was opened. Look at the new figures and confirm again."
+SET_SEATS = "set_seats"
+"""Stem of a wish for so many seats, whether that is more or fewer."""
 S = SubscriptionStatus
+Results = list[Order | NotAllowed]
 
 
 def place(wish: Wish, *, actor: User | None, audience: str) -> Order:
@@ -42,46 +45,67 @@ def place(wish: Wish, *, actor: User | None, audience: str) -> Order:
     return result
 
 
-def place_many(wishes: Sequence[Wish], *, actor: User | None, audience: str) -> list[Order | NotAllowed]:
+def place_many(
+    wishes: Sequence[Wish], *, actor: User | None, audience: str, then: Callable[[Results], None] | None = None
+) -> Results:
     """Place an order for each wish that is allowed, each row on its own merits; one entry for each wish, in order.
 
     At most one wish for a subscription; a second one is refused. An order without a vendor call completes at once; one
     for a later day is scheduled; one that staff must decide about awaits approval. What fell due before comes first.
+    `then` is told the results inside the transaction, to write beside them; by raising it leaves nothing behind.
     """
     at = clock.now()
     ids = {wish.subscription_id for wish in wishes}
     periods.catch_up(at, only=ids)
-    results: dict[int, Order | NotAllowed] = {}
     with transaction.atomic(durable=True):
-        locked = rows.lock_subscriptions(ids)
-        known = _orders_by_key(actor, [wish.idempotency_key for wish in wishes])
-        about = {
-            one.subscription.pk: one for one in actions.situations(locked.values(), actor=actor, audience=audience)
-        }
-        books = _Books.of(wishes, locked.values())
-        placed: list[Placed] = []
-        taken: set[int] = set()
-        for position, wish in enumerate(wishes):
-            if wish.idempotency_key in known:
-                results[position] = known[wish.idempotency_key]
-                continue
-            subscription = locked.get(wish.subscription_id)
-            if subscription is None:
-                results[position] = NotAllowed("unknown", f"There is no subscription SUB-{wish.subscription_id:06d}.")
-                continue
-            if subscription.pk in taken:
-                results[position] = NotAllowed("repeated", "Named twice: only the first line was used.")
-                continue
-            try:
-                decided = _decide(wish, about[subscription.pk], books, at)
-            except NotAllowed as refusal:
-                results[position] = refusal
-                continue
-            taken.add(subscription.pk)
-            placed.append(decided)
-            results[position] = decided.order
+        results, placed = _decide_many(wishes, rows.lock_subscriptions(ids), at, actor=actor, audience=audience)
         orders.write(placed, at)
-    return [results[position] for position in range(len(wishes))]
+        if then is not None:
+            then(results)
+    return results
+
+
+def would_place(wishes: Sequence[Wish], *, actor: User | None, audience: str) -> Results:
+    """What `place_many` would lead to as things stand: unsaved orders and refusals. Nothing is locked or written."""
+    found = rows.subscriptions({wish.subscription_id for wish in wishes})
+    return _decide_many(wishes, found, clock.now(), actor=actor, audience=audience)[0]
+
+
+def _decide_many(
+    wishes: Sequence[Wish], found: dict[int, Subscription], at: datetime, *, actor: User | None, audience: str
+) -> tuple[Results, list[Placed]]:
+    wishes = [_named(wish, found.get(wish.subscription_id)) for wish in wishes]
+    results: Results = []
+    known = _orders_by_key(actor, [wish.idempotency_key for wish in wishes])
+    about = {one.subscription.pk: one for one in actions.situations(found.values(), actor=actor, audience=audience)}
+    books = _Books.of([wish for wish in wishes if wish.subscription_id in found], found.values())
+    placed: list[Placed] = []
+    taken: set[int] = set()
+    for wish in wishes:
+        if wish.idempotency_key in known:
+            results.append(known[wish.idempotency_key])
+        elif wish.subscription_id not in found:
+            results.append(NotAllowed("unknown", f"There is no subscription SUB-{wish.subscription_id:06d}."))
+        elif wish.subscription_id in taken:
+            results.append(NotAllowed("repeated", "Named twice: only the first line was used."))
+        else:
+            try:
+                decided = _decide(wish, about[wish.subscription_id], books, at)
+            except NotAllowed as refusal:
+                results.append(refusal)
+                continue
+            taken.add(wish.subscription_id)
+            placed.append(decided)
+            results.append(decided.order)
+    return results, placed
+
+
+def _named(wish: Wish, subscription: Subscription | None) -> Wish:
+    """A number of seats is an increase or a decrease by what there is at the moment of the decision."""
+    if wish.stem != SET_SEATS or subscription is None:
+        return wish
+    action = actions.DECREASE if wish.after["Seats"] < subscription.seats else actions.INCREASE
+    return replace(wish, stem=action.stem)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from subscriptions.models import lookups as lookups
 from subscriptions.models.accounts import Account, Language, Member, Role, User
+from subscriptions.models.bulk import BulkRow, BulkRun, RowOutcome, RunStatus
 from subscriptions.models.catalogue import SKU, ApprovalLimit, ChangeTarget, PriceBand, Product, Timing
 from subscriptions.models.event import Event
 from subscriptions.models.ledger import Charge, ChargeKind
@@ -14,6 +15,8 @@ __all__ = [
     "SKU",
     "Account",
     "ApprovalLimit",
+    "BulkRow",
+    "BulkRun",
     "ChangeTarget",
     "Charge",
     "ChargeKind",
@@ -27,6 +30,8 @@ __all__ = [
     "Product",
     "Purpose",
     "Role",
+    "RowOutcome",
+    "RunStatus",
     "Subscription",
     "SubscriptionStatus",
     "Timing",

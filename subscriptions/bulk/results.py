@@ -1,0 +1,126 @@
+"""What became of the rows of a run; of placed ones their orders tell it."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+from django.db.models import Count, Min, Q
+
+from subscriptions.models import BulkRow, BulkRun, OrderStatus, RowOutcome
+
+EXAMPLES = 3
+DONE, REFUSED, WAITING = "done", "refused", "waiting"
+# In the words of the result file; the other statuses of an order are their own.
+_WORDS = {
+    OrderStatus.COMPLETED: DONE,
+    OrderStatus.PLACED: "in progress",
+    OrderStatus.IN_PROGRESS: "in progress",
+    OrderStatus.NEEDS_ATTENTION: "needs attention",
+    OrderStatus.AWAITING_APPROVAL: "awaiting approval",
+}
+FAILURES = (REFUSED, "failed", "needs attention", "rejected", "withdrawn")
+"""Outcomes of rows that did not come to what was wanted."""
+
+
+@dataclass(slots=True)
+class Reason:
+    """Rows that are alike, with a sentence of one of them and the names of a few."""
+
+    count: int = 0
+    sentence: str = ""
+    examples: list[tuple[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def add(cls, reasons: dict[str, "Reason"], code: str, named: str, sentence: str) -> None:
+        reason = reasons.setdefault(code, cls(sentence=sentence))
+        reason.count += 1
+        if len(reason.examples) < EXAMPLES:
+            reason.examples.append((named, sentence))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row with its outcome: done, refused, failed, needs attention, in progress, scheduled, waiting, ...
+
+    `code` and `sentence` are ours for what was refused, and the vendor's for what ended badly there.
+    """
+
+    position: int
+    subscription: str
+    after: dict[str, Any]
+    outcome: str
+    code: str
+    sentence: str
+    order: str
+    finished_at: datetime | None
+
+
+def results(run: BulkRun, *, only: Collection[int] | None = None) -> Iterator[Row]:
+    """Every row by position, or those at some positions; they are read as they are needed, whatever their number."""
+    rows = BulkRow.objects.filter(run=run).order_by("position")
+    if only is not None:
+        rows = rows.filter(position__in=only)
+    values = rows.values_list(
+        "position", "subscription_id", "text", "after", "outcome", "code", "sentence", "order_id", "order__status",
+        "order__outcome_code", "order__outcome_message", "order__finished_at",
+    )  # fmt: skip
+    for position, pk, text, after, outcome, code, sentence, order, status, said, words, at in values.iterator(
+        chunk_size=5_000
+    ):
+        yield Row(
+            position, f"SUB-{pk:06d}" if pk else text, after, _outcome(outcome, status), said or code,
+            words or sentence, f"ORD-{order}" if order else "", at,
+        )  # fmt: skip
+
+
+def _outcome(outcome: str, status: str | None) -> str:
+    if outcome != RowOutcome.PLACED or status is None:
+        return str(outcome)
+    return _WORDS.get(OrderStatus(status), status)
+
+
+def tally(run: BulkRun) -> dict[str, int]:
+    """How many rows have which outcome, in the words of `results`."""
+    counts: dict[str, int] = {}
+    for outcome, status, count in (
+        BulkRow.objects.filter(run=run).order_by().values_list("outcome", "order__status").annotate(count=Count("pk"))
+    ):
+        word = _outcome(outcome, status)
+        counts[word] = counts.get(word, 0) + count
+    return counts
+
+
+def reasons(run: BulkRun) -> dict[str, Reason]:
+    """Why rows were refused or ended badly, by code, the most frequent first."""
+    badly = BulkRow.objects.filter(_BADLY, run=run).order_by().values_list("code", "order__outcome_code")
+    grouped = list(badly.annotate(count=Count("pk"), first=Min("position")))
+    examples = {row.position: row for row in results(run, only=[first for *_, first in grouped])}
+    found: dict[str, Reason] = {}
+    for *_, count, first in sorted(grouped, key=lambda one: (-one[2], one[3])):
+        example = examples[first]
+        reason = found.setdefault(example.code, Reason(sentence=example.sentence))
+        reason.count += count
+        reason.examples.append((example.subscription, example.sentence))
+    return found
+
+
+_BADLY = Q(outcome=RowOutcome.REFUSED) | Q(
+    order__status__in=[OrderStatus.FAILED, OrderStatus.NEEDS_ATTENTION, OrderStatus.REJECTED, OrderStatus.WITHDRAWN]
+)
+
+
+def under_way(run: BulkRun, since: int = 0) -> tuple[int, int | None]:
+    """How many placed orders are still to be carried out, and the position of the first.
+
+    No row before `since` is looked at: ask with the position that the time before has told.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*), min(r.position) FROM subscriptions_bulkrow r JOIN subscriptions_order o"
+            " ON o.id = r.order_id WHERE r.run_id = %s AND r.position >= %s AND o.status IN ('placed', 'in_progress')",
+            [run.pk, since],
+        )
+        count, first = cursor.fetchone()
+        return count, first

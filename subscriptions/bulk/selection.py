@@ -1,0 +1,116 @@
+"""Which subscriptions: those that a file lists, or those that filters find."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from django.db import connection, models
+
+from subscriptions.bulk.sheet import BadSheet, Sheet
+from subscriptions.models import BulkRun, Subscription
+
+_COLUMNS = "(run_id, position, subscription_id, text, after, outcome, code, sentence)"
+_NUMBER = re.compile(r"(?:SUB-)?0*(\d{1,18})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row that was chosen; a file may name a subscription that there is not."""
+
+    position: int
+    subscription_id: int
+    after: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
+
+
+class Selection(Protocol):
+    """Rows that were chosen; used once, since they may come from a pipe."""
+
+    @property
+    def words(self) -> str:
+        """How they were chosen."""
+
+    def lines(self) -> Iterator[Line]: ...
+
+    def write(self, run: BulkRun) -> None:
+        """Store the rows of a run, in the caller's transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """Those of a queryset, by ID; `after` is wanted of each."""
+
+    subscriptions: models.QuerySet[Subscription]
+    words: str
+    after: dict[str, Any] = field(default_factory=dict)
+
+    def lines(self) -> Iterator[Line]:
+        ids = self.subscriptions.order_by("pk").values_list("pk", flat=True)
+        for position, pk in enumerate(ids.iterator(chunk_size=10_000), 1):
+            yield Line(position, pk, self.after)
+
+    def write(self, run: BulkRun) -> None:
+        found, parameters = self.subscriptions.order_by().values("pk").query.sql_with_params()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO subscriptions_bulkrow {_COLUMNS}"  # noqa: S608 - Django's own SQL, with its parameters
+                " SELECT %s, row_number() OVER (ORDER BY id), id, '', %s::jsonb, 'waiting', '', ''"
+                f" FROM ({found}) AS found(id)",
+                [run.pk, json.dumps(self.after), *parameters],
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Those that a sheet names in its column `subscription`, with the new total of its column `seats` if wanted.
+
+    Iterating raises BadSheet with the number of the first line that is wrong; a subscription that is named twice is.
+    """
+
+    sheet: Sheet
+    words: str
+    seats: bool = False
+
+    def lines(self) -> Iterator[Line]:
+        seen: set[int] = set()
+        for position, cells in self.sheet:
+            text = cells["subscription"]
+            pk = number_in(text)
+            if pk is None:
+                raise BadSheet(f"Line {position}: “{text[:40]}” is no subscription. Write its ID, such as SUB-000123.")
+            if pk in seen:
+                raise BadSheet(f"Line {position} names {text} a second time.")
+            seen.add(pk)
+            yield Line(position, pk, {"Seats": _seats(position, cells["seats"])} if self.seats else {}, text)
+
+    def write(self, run: BulkRun) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "CREATE TEMPORARY TABLE bulk_listed (position integer, subscription bigint, after jsonb, text text)"
+                " ON COMMIT DROP"
+            )
+            with cursor.copy("COPY bulk_listed FROM STDIN") as copy:
+                for line in self.lines():
+                    copy.write_row((line.position, line.subscription_id, json.dumps(line.after), line.text))
+            cursor.execute(
+                f"INSERT INTO subscriptions_bulkrow {_COLUMNS}"  # noqa: S608 - a constant
+                " SELECT %s, position, s.id, text, after, 'waiting', '', ''"
+                " FROM bulk_listed LEFT JOIN subscriptions_subscription s ON s.id = subscription ORDER BY position",
+                [run.pk],
+            )
+            cursor.execute("DROP TABLE bulk_listed")
+
+
+def number_in(text: str) -> int | None:
+    """The number of the subscription that a text names, such as SUB-000123 or 123; None when it names none."""
+    named = _NUMBER.fullmatch(text)
+    return int(named[1]) if named else None
+
+
+def _seats(line: int, typed: str) -> int:
+    if not (typed.isascii() and typed.isdigit()):
+        raise BadSheet(f"Line {line}: “{typed[:40]}” is no number of seats. Write digits only, such as 1000.")
+    # Longer than any seat limit: it is refused with the range, like every number beyond it.
+    return int(typed) if len(typed.lstrip("0")) <= 9 else 10**9
