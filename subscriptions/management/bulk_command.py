@@ -1,0 +1,333 @@
+"""The base of the commands that do one thing to many subscriptions: shown first, done with --apply, told row by row."""
+
+import csv
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from django.core.management import CommandError
+from django.db import Error, InterfaceError, OperationalError
+from django_rich.management import RichCommand
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from subscriptions import actions, bulk, pricing
+from subscriptions.actions import NotAllowed
+from subscriptions.bulk import BadSheet, Filtered, Listed, Reason, Selection, Sheet, Wanted
+from subscriptions.models import Account, BulkRun, OrderStatus, Product, RunStatus, Subscription, SubscriptionStatus
+
+_MISUSED, _INTERRUPTED = 2, 130
+_QUIET = 30.0
+"""Seconds without any progress after which somebody should look whether a worker runs."""
+_COLUMNS = ("line", "subscription", "wanted", "outcome", "code", "sentence", "order", "finished")
+_WILL = {
+    OrderStatus.PLACED: "can be done",
+    OrderStatus.SCHEDULED: "can be planned for their day",
+    OrderStatus.AWAITING_APPROVAL: "would wait for approval",
+}
+
+
+class BulkCommand(RichCommand):
+    """A thin file for each: `stem`, `help`, `example`, and the options of its own."""
+
+    stem: str
+    example: str
+    seats = False
+    """Does a row say a number of seats?"""
+
+    def given(self, options: dict[str, Any]) -> dict[str, str]:
+        """What the options say that holds for all rows, as `Wanted.given`."""
+        return {}
+
+    @property
+    def name(self) -> str:
+        return f"bulk_{self.stem}"
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        column = "columns subscription and seats (the new total)" if self.seats else "a column subscription"
+        parser.formatter_class = RawDescriptionHelpFormatter
+        parser.add_argument("file", nargs="?", help=f"CSV file in UTF-8 with {column}; - reads standard input")
+        chosen = parser.add_argument_group("or those that all of these find; each may be repeated")
+        chosen.add_argument("--account", action="append", default=[], metavar="NAME", help="of this company")
+        chosen.add_argument("--product", action="append", default=[], metavar="NAME", help="of this product")
+        statuses = SubscriptionStatus.values
+        chosen.add_argument(
+            "--status", action="append", default=[], choices=statuses, metavar="STATUS", help=", ".join(statuses)
+        )
+        if self.seats:
+            chosen.add_argument("--seats", type=_count, metavar="N", help="the new total of each")
+        doing = parser.add_argument_group("doing it")
+        doing.add_argument("--apply", action="store_true", help="do it, and do not only show it")
+        doing.add_argument("--reason", default="", help="why; kept with every order")
+        doing.add_argument("--max-failures", type=_count, metavar="N", help="stop placing when N rows have failed")
+        doing.add_argument("--no-wait", action="store_true", help="do not wait until the orders are carried out")
+        doing.add_argument("--out", type=Path, metavar="FILE", help="write a CSV file with the outcome of each row")
+        doing.add_argument(
+            "--resume",
+            type=_count,
+            metavar="RUN",
+            help="go on with a run that was interrupted, or wait for its orders and write its outcomes",
+        )
+        parser.epilog = f"Example:\n  {self.example}"
+
+    def handle(self, *, file: str | None, resume: int | None, apply: bool, **options: Any) -> None:
+        """Exit code 1 when a row was refused or failed, 2 when asked for the impossible, 130 when interrupted."""
+        if options["out"]:
+            _check_writable(options["out"], file)
+        try:
+            if resume is not None:
+                self._check_alone(file, apply, options)
+                self._work(self._found(resume), options)
+                return
+            wanted = Wanted(self.stem, options["reason"].strip(), self.given(options))
+            with self._selection(file, options) as selection:
+                if not apply:
+                    self._show(wanted, selection)
+                    return
+                if not wanted.reason:
+                    raise CommandError("Say why: --apply needs --reason.", returncode=_MISUSED)
+                run = bulk.begin(wanted, selection, actor=None, audience=actions.COMMAND)
+            self._work(run, options)
+        except (BadSheet, NotAllowed) as refused:
+            raise CommandError(f"{_sentence(refused)} Nothing was done.", returncode=_MISUSED) from None
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted. Nothing was done.", returncode=_INTERRUPTED) from None
+
+    # --- choosing ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _selection(self, file: str | None, options: dict[str, Any]) -> Iterator[Selection]:
+        filters = options["account"] or options["product"] or options["status"]
+        if bool(file) == bool(filters):
+            raise CommandError(
+                "Say which subscriptions: a CSV file (- for standard input), or --account, --product, --status.",
+                returncode=_MISUSED,
+            )
+        if not file:
+            yield self._filtered(options)
+            return
+        if options.get("seats") is not None:
+            raise CommandError("A file says the seats of each row itself: leave --seats out.", returncode=_MISUSED)
+        with _opened(file) as stream:
+            needed = ["subscription", "seats"] if self.seats else ["subscription"]
+            sheet = Sheet(stream, needed=needed)
+            if ignored := [name for name in sheet.columns if name not in needed]:
+                self._say(f"Columns that are not looked at: {', '.join(ignored)}.")
+            yield Listed(sheet, "standard input" if file == "-" else f"file {Path(file).name}", seats=self.seats)
+
+    def _filtered(self, options: dict[str, Any]) -> Filtered:
+        found, words = Subscription.objects.all(), []
+        if options["status"]:
+            found = found.filter(status__in=options["status"])
+            words.append(f"status {' or '.join(options['status'])}")
+        if options["product"]:
+            found = found.filter(sku__product__in=_named(Product, "product", options["product"]))
+            words.append(f"product {' or '.join(options['product'])}")
+        if options["account"]:
+            found = found.filter(account__in=_named(Account, "company", options["account"]))
+            words.append(f"company {' or '.join(options['account'])}")
+        after = {}
+        if self.seats:
+            if options["seats"] is None:
+                raise CommandError("Say how many seats each is to have: --seats N.", returncode=_MISUSED)
+            after = {"Seats": options["seats"]}
+        return Filtered(found, ", ".join(words), after)
+
+    # --- showing -----------------------------------------------------------------------------------------------------
+
+    def _show(self, wanted: Wanted, selection: Selection) -> None:
+        found = bulk.Preview()
+        with self._progress("Looking", None) as (progress, task):
+            for found in bulk.preview(wanted, selection, actor=None, audience=actions.COMMAND):
+                progress.update(task, completed=found.rows)
+        self._say(f"{found.rows:,} rows: {selection.words}.")
+        for status, reason in found.can.items():
+            self._say(f"{reason.count:>9,}  {_WILL[OrderStatus(status)]}")
+            self._examples([f"{named}: {change}" for named, change in reason.examples], reason.count)
+        for currency, amount in sorted(found.due.items()):
+            self._say(f"{'':>11}Charged with them: {pricing.money(amount, currency)}")
+        if found.cannot:
+            self._say(f"{sum(one.count for one in found.cannot.values()):>9,}  cannot")
+            self._reasons(dict(sorted(found.cannot.items(), key=lambda one: -one[1].count)))
+        self._say('Nothing was done. With --apply --reason "...", what can be done is done.')
+
+    def _reasons(self, reasons: dict[str, Reason]) -> None:
+        for code, reason in reasons.items():
+            self._say(f"{reason.count:>13,}  {code or 'no code'}")
+            self._examples([f"{named}: {sentence}" for named, sentence in reason.examples], reason.count)
+
+    def _examples(self, lines: list[str], count: int) -> None:
+        for line in lines:
+            self._say(f"{'':>15}{line}")
+        if count > len(lines):
+            self._say(f"{'':>15}...")
+
+    # --- doing -------------------------------------------------------------------------------------------------------
+
+    def _check_alone(self, file: str | None, apply: bool, options: dict[str, Any]) -> None:
+        told = (file, apply, options["reason"], options["account"], options["product"], options["status"])
+        if any(told) or options.get("seats") is not None or self.given(options):
+            raise CommandError(
+                "A run knows its rows and its reason: --resume goes with --max-failures, --no-wait and --out only.",
+                returncode=_MISUSED,
+            )
+
+    def _found(self, number: int) -> BulkRun:
+        run = BulkRun.objects.filter(pk=number).first()
+        if run is None:
+            raise CommandError(f"There is no run {number}.", returncode=_MISUSED)
+        if run.action != self.stem:
+            raise CommandError(
+                f"Run {number} is of another kind: uv run manage.py bulk_{run.action} --resume {number}",
+                returncode=_MISUSED,
+            )
+        return run
+
+    def _work(self, run: BulkRun, options: dict[str, Any]) -> None:
+        again = f"uv run manage.py {self.name} --resume {run.pk}"
+        self._say(f"Run {run.pk}: {run.total:,} rows, {run.selection}.")
+        try:
+            self._place(run, options["max_failures"])
+            if not options["no_wait"]:
+                self._wait(run)
+        except KeyboardInterrupt:
+            with suppress(Error):
+                run.refresh_from_db()
+                if run.status == RunStatus.RUNNING:
+                    bulk.stop(run)
+            raise CommandError(f"{_how_far(run)} Go on with: {again}", returncode=_INTERRUPTED) from None
+        except (OperationalError, InterfaceError) as error:
+            said = str(error).strip().partition("\n")[0]
+            raise CommandError(f"The database failed: {said}. What was done stays done. Go on with: {again}") from None
+        counts = bulk.tally(run)
+        for outcome, count in sorted(counts.items(), key=lambda one: -one[1]):
+            self._say(f"{count:>9,}  {outcome}")
+        self._reasons(bulk.reasons(run))
+        if options["out"]:
+            _write(run, options["out"])
+            self._say(f"The outcome of each row is in {options['out']}.")
+        if run.status == RunStatus.STOPPED:
+            raise CommandError(f"Stopped: {options['max_failures']:,} rows have failed. Go on with: {again}")
+        if failed := sum(counts.get(outcome, 0) for outcome in bulk.FAILURES):
+            raise CommandError(f"{failed:,} of {run.total:,} rows were not done.")
+
+    def _place(self, run: BulkRun, max_failures: int | None) -> None:
+        with self._progress("Placing", run.total) as (progress, task):
+            progress.update(task, completed=run.placed + run.refused)
+            for one in bulk.place(run, allow=max_failures):
+                progress.update(task, completed=one.placed + one.refused)
+
+    def _wait(self, run: BulkRun) -> None:
+        """Until no order of the run is under way; looks seldom enough not to be in the way of the work itself."""
+        since, quiet, left_before = 0, time.monotonic(), run.placed
+        with self._progress("Carried out", run.placed) as (progress, task):
+            while True:
+                begun = time.monotonic()
+                left, first = bulk.under_way(run, since)
+                progress.update(task, completed=run.placed - left)
+                if first is None:
+                    return
+                now, since = time.monotonic(), first
+                if left != left_before:
+                    left_before, quiet = left, now
+                elif now - quiet > _QUIET:
+                    self._say(f"Nothing was carried out for {now - quiet:.0f} s. Is a worker running?")
+                    quiet = now
+                time.sleep(max(0.2, 20 * (now - begun)))
+
+    @contextmanager
+    def _progress(self, words: str, total: int | None) -> Iterator[tuple[Progress, Any]]:
+        with Progress(
+            TextColumn(words), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
+            console=self.console, transient=True, disable=not self.console.is_terminal,
+        ) as progress:  # fmt: skip
+            yield progress, progress.add_task("", total=total)
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:,.0f}/s")
+
+
+def _how_far(run: BulkRun) -> str:
+    decided = run.placed + run.refused
+    if decided < run.total:
+        return f"Stopped after {decided:,} of {run.total:,} rows; placed orders go on by themselves."
+    return "All rows are placed, and their orders go on by themselves."
+
+
+def _sentence(refused: BadSheet | NotAllowed) -> str:
+    return refused.sentence if isinstance(refused, NotAllowed) else str(refused)
+
+
+def _count(text: str) -> int:
+    """For argparse: a positive whole number."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
+        raise CommandError(f"{text} is no number. Write digits only, such as 1000.", returncode=_MISUSED)
+    return int(text)
+
+
+def _named(model: type[Account] | type[Product], called: str, names: list[str]) -> list[int]:
+    """The rows of these names; a name that nobody has, or that several have, is a mistake and not a filter."""
+    found: list[int] = []
+    for name in names:
+        rows = list(model._default_manager.filter(name__iexact=name.strip()).values_list("pk", flat=True))
+        if not rows:
+            raise CommandError(f"There is no {called} “{name}”.", returncode=_MISUSED)
+        if len(rows) > 1:
+            raise CommandError(
+                f"{len(rows)} rows are called “{name}”: list their subscriptions in a file.", returncode=_MISUSED
+            )
+        found.extend(rows)
+    return found
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    with ExitStack() as opened:
+        try:
+            stream = opened.enter_context(Path(file).open("rb"))
+        except OSError as error:
+            raise CommandError(f"{file} cannot be read: {error.strerror}.", returncode=_MISUSED) from None
+        yield stream
+
+
+def _check_writable(out: Path, file: str | None) -> None:
+    """Before anything is done: to lose the outcomes after an hour's work would be worse."""
+    if file and file != "-" and out.exists() and out.samefile(file):
+        raise CommandError(f"{out} is the file with the rows itself.", returncode=_MISUSED)
+    try:
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise CommandError(f"{out} cannot be written: {error.strerror}.", returncode=_MISUSED) from None
+    if out.is_dir():
+        raise CommandError(f"{out} is a folder.", returncode=_MISUSED)
+
+
+def _write(run: BulkRun, out: Path) -> None:
+    """All of it or nothing: a reader never finds half a file."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=out.parent, prefix=f".{out.name}.", newline="", encoding="utf-8", delete=False
+    ) as stream:
+        rows = csv.writer(stream)
+        rows.writerow(_COLUMNS)
+        for one in bulk.results(run):
+            wanted = "; ".join(f"{name}: {value}" for name, value in one.after.items())
+            finished = one.finished_at.isoformat(timespec="seconds") if one.finished_at else ""
+            rows.writerow((
+                one.position, bulk.safe(one.subscription), wanted, one.outcome, bulk.safe(one.code),
+                bulk.safe(one.sentence), one.order, finished,
+            ))  # fmt: skip
+    Path(stream.name).replace(out)
