@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import signal
 import time
 from collections import Counter
 
@@ -156,7 +157,8 @@ def kill_workers(yard, place, plan, *, kills, orders, side_by_side, more=12):
         if worker.kill_at and worker.running:
             worker.kill()
     wait_for_the_end(yard)
-    assert {worker.stop() for worker in yard.workers} == {0}
+    # One that was only just starting when the others were done knows no other end yet.
+    assert {worker.stop() for worker in yard.workers} <= {0, -signal.SIGTERM}
 
 
 @pytest.mark.parametrize("point", POINTS)
