@@ -3,10 +3,12 @@
 import csv
 import io
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
 from types import SimpleNamespace
@@ -335,6 +337,28 @@ def test_it_waits_until_a_worker_has_carried_out_all(make, listed, at_vendor, em
     assert re.search(r"^ +30  done$", said, re.M)
     assert {row["outcome"] for row in results(out)} == {"done"}
     assert {one.status for one in Subscription.objects.all()} == {"suspended"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_terminal_shows_how_far_it_is_and_how_fast(make, listed):
+    file, (ours, its) = listed(*make(40)), pty.openpty()
+    environment = os.environ | {
+        "DATABASE_URL": database_url(), "SEATDESK_DEMO": "1", "TERM": "xterm-256color", "COLUMNS": "120",
+    }  # fmt: skip
+    one = subprocess.Popen(
+        [sys.executable, "manage.py", "bulk_suspend", str(file), "--apply", "--reason", "late", "--no-wait"],
+        cwd=django_settings.BASE_DIR, env=environment, stdin=its, stdout=its, stderr=its,
+    )  # fmt: skip
+    os.close(its)
+    said = b""
+    # The end of a terminal is an error to whoever reads it.
+    with suppress(OSError):
+        while piece := os.read(ours, 4096):
+            said += piece
+    os.close(ours)
+    assert one.wait(60) == 0, said
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.decode())
+    assert re.search(r"Placing .*40/40 .*\d/s .*\d:\d\d:\d\d", shown), shown
 
 
 @pytest.mark.django_db(transaction=True)

@@ -214,6 +214,9 @@ def test_orders_of_a_vendor_that_is_down_come_again_together(many, empty_queue, 
     assert states(orders) == {"placed": MANY}
     assert Order.objects.values("next_attempt_at").distinct().count() == 1
     assert jobs() == [("fulfil_many", MANY)]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT scheduled_at IS NOT NULL, lock FROM procrastinate_jobs")
+        assert cursor.fetchall() == [(True, None)], "waiting for its time it must hold up nobody"
     drain()
     assert asked(emulator) == [{"Pause": MANY}] * 3
     assert changes(emulator, orders) == {1}
@@ -391,13 +394,17 @@ def test_few_orders_are_clicks_and_many_are_bulk_work(many, empty_queue):
         cursor.execute("SELECT priority, lock FROM procrastinate_jobs WHERE task_name = 'subscriptions.fulfil_many'")
         [(priority, lock)] = cursor.fetchall()
     assert priority < 0, "a click must overtake it"
-    assert lock is None
+    assert lock.startswith("bulk-"), "all at once they would leave no room for a click"
 
 
 def test_a_job_holds_no_more_than_a_container_may(db, empty_queue):
     subscription = SubscriptionFactory()
     rows.defer([Order(pk=number, subscription=subscription) for number in range(2 * rows.TOGETHER + 1)])
     assert jobs() == [("fulfil_many", rows.TOGETHER), ("fulfil_many", rows.TOGETHER), ("fulfil_many", 1)]
+    rows.defer([Order(pk=number, subscription=subscription) for number in range(20 * rows.TOGETHER)])
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(DISTINCT lock) FROM procrastinate_jobs")
+        assert cursor.fetchone()[0] == rows.LANES
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ FEW = 20
 """Orders that are written together are so many clicks up to this number, and bulk work beyond it."""
 TOGETHER = 500
 """How many orders travel in one job, and to the vendor in one container."""
+LANES = 4
+"""How many of those jobs run at once, on all workers together: the rest of each worker is for clicks."""
 AFTER_CLICKS = -5
 """Priority of jobs that everything overtakes that somebody waits for; the mail about their orders comes after them."""
 SUBSCRIPTION_FIELDS = (
@@ -218,7 +220,8 @@ def _jobs(orders: Sequence[Order], at: datetime | None) -> list[Job]:
                 task_name="subscriptions.fulfil_many",
                 queue="bulk",
                 priority=AFTER_CLICKS,
-                lock=None,
+                # One that waits for its time would hold up its lane.
+                lock=f"bulk-{orders[start].pk // TOGETHER % LANES}" if at is None else None,
                 queueing_lock=None,
                 task_kwargs={"order_ids": [one.pk for one in orders[start : start + TOGETHER]]},
                 scheduled_at=at,

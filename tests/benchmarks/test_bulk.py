@@ -5,6 +5,7 @@ BULK_ROWS=100000 uv run pytest -n 0 -m benchmark -s tests/benchmarks/test_bulk.p
 
 import os
 import re
+import statistics
 import subprocess
 import sys
 import threading
@@ -16,11 +17,11 @@ import pytest
 from django.conf import settings as django_settings
 from django.db import connection, transaction
 
-from subscriptions import actions, bulk, clock, gateways
+from subscriptions import actions, bulk, clock, gateways, lifecycle
 from subscriptions.models import BulkRun, Event, Order, Subscription
 from subscriptions.vendors import port
 from tests import many
-from tests.worker_process import WorkerProcess, database_url
+from tests.worker_process import WorkerProcess, database_url, wait_until
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_queue")]
 
@@ -165,24 +166,28 @@ def in_containers(asks):
         assert {one.outcome for one in answers} == {port.Outcome.DONE}
 
 
-def provision(subscriptions):
+def provision(chosen):
     now = clock.now()
-    rows = subscriptions.values_list("subscriber_id", "sku__vendor_product_id", "seats")
+    rows = chosen.values_list("subscriber_id", "sku__vendor_product_id", "seats")
     in_containers([port.Provision(*row, now) for row in rows])
 
 
 # --- ours ------------------------------------------------------------------------------------------------------------
 
 
-def a_thousand_times(count):
-    """So many subscriptions, all active; returns those that came last."""
-    last = Subscription.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+def subscriptions(count):
+    """So many subscriptions, all active."""
+    before = newest()
     many.subscriptions(count, ended_ago=-20)
-    return Subscription.objects.filter(pk__gt=last)
+    return Subscription.objects.filter(pk__gt=before, pk__lte=newest()).order_by("pk")
 
 
-def begin(subscriptions):
-    chosen = bulk.Filtered(subscriptions, "benchmark")
+def newest():
+    return Subscription.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
+
+
+def begin(chosen):
+    chosen = bulk.Filtered(chosen, "benchmark")
     run = bulk.begin(bulk.Wanted("suspend", "late"), chosen, actor=None, audience=actions.COMMAND)
     with connection.cursor() as cursor:
         # Else the plain SQL would be planned for a few rows.
@@ -196,7 +201,7 @@ def place(run):
 
 
 def test_placing():
-    ours, theirs = begin(a_thousand_times(ROWS)), begin(a_thousand_times(ROWS))
+    ours, theirs = begin(subscriptions(ROWS)), begin(subscriptions(ROWS))
     plain = ROWS / timed(lambda: place_by_plain_sql(theirs))
     rate = ROWS / timed(lambda: place(ours))
     assert Order.objects.filter(status="placed").count() == Event.objects.count() == 2 * ROWS
@@ -211,12 +216,49 @@ def command(*arguments):
     )  # fmt: skip
 
 
+def clicks(chosen, while_true):
+    """Seconds from a click to its completed order, one click after the other."""
+    seconds = []
+    for subscription in chosen:
+        if not while_true():
+            break
+        begun = time.perf_counter()
+        wish = lifecycle.Wish(subscription.pk, "increase", {"Seats": subscription.seats + 1})
+        order = lifecycle.place(wish, actor=None, audience=actions.SYSTEM)
+        wait_until(lambda order=order: Order.objects.get(pk=order.pk).status == "completed", seconds=60, every=0.005)
+        seconds.append(time.perf_counter() - begun)
+        time.sleep(0.1)
+    return seconds
+
+
+def test_clicks_while_bulk_work_runs(emulator, tmp_path, settings):
+    settings.UPKEEP_CRON, settings.WAIT_SCALE = "* * * * * */15", 1
+    settings.VENDORS["kaspersky"]["OPTIONS"].update(connect_timeout=5.0, read_timeout=30.0, attempt_timeout=45.0)
+    gateways.gateway.cache_clear()
+    chosen, others = subscriptions(ROWS), subscriptions(250)
+    provision(chosen)
+    provision(others)
+    place(begin(chosen))
+    first, *rest = others
+    worker = WorkerProcess(emulator.url, tmp_path / "worker.log", module="portal.settings")
+    try:
+        clicks([first], lambda: True)
+        meanwhile = clicks(rest[:150], Order.objects.filter(status="placed", action="suspend").exists)
+        wait_until(lambda: not Order.objects.filter(status__in=["placed", "in_progress"]).exists(), seconds=600)
+        alone = clicks(rest[150:], lambda: True)
+    finally:
+        worker.stop()
+    say(f"\nA click to its completed order, one worker, {ROWS:,} suspensions waiting: median, at most, clicks")
+    for name, seconds in (("while they are carried out", meanwhile), ("afterwards", alone)):
+        say(f"{name:<66}{statistics.median(seconds):>9.3f} s {max(seconds):>7.3f} s {len(seconds):>5}")
+
+
 def test_from_the_start_to_every_order_completed(emulator_process, emulator, tmp_path, settings):
     # The upkeep of the tests comes each second; that of a real worker would not disturb.
     settings.UPKEEP_CRON, settings.WAIT_SCALE = "* * * * * */15", 1
     settings.VENDORS["kaspersky"]["OPTIONS"].update(connect_timeout=5.0, read_timeout=30.0, attempt_timeout=45.0)
     gateways.gateway.cache_clear()
-    chosen = a_thousand_times(ROWS)
+    chosen = subscriptions(ROWS)
     provision(chosen)
     worker = WorkerProcess(emulator.url, tmp_path / "worker.log", module="portal.settings")
     try:
@@ -237,7 +279,7 @@ def test_from_the_start_to_every_order_completed(emulator_process, emulator, tmp
     whole = (completed[0] - run.created_at).total_seconds()
     placing = (run.finished_at - run.created_at).total_seconds()
 
-    theirs = begin(a_thousand_times(ROWS))
+    theirs = begin(subscriptions(ROWS))
     plain = timed(lambda: (place_by_plain_sql(theirs), carry_out_by_plain_sql(theirs)))
     pauses = [port.Suspend(one, clock.now()) for one in chosen.values_list("subscriber_id", flat=True)]
     emulator.control.reset()
