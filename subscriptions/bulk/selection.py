@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 from django.db import connection, models
@@ -12,6 +13,7 @@ from subscriptions.bulk.sheet import BadSheet, Sheet
 from subscriptions.models import BulkRun, Subscription
 
 _COLUMNS = "(run_id, position, subscription_id, text, after, outcome, code, sentence)"
+_BATCH = 10_000
 _NUMBER = re.compile(r"(?:SUB-)?0*(\d{1,18})", re.IGNORECASE)
 
 
@@ -86,21 +88,17 @@ class Listed:
             yield Line(position, pk, {"Seats": _seats(position, cells["seats"])} if self.seats else {}, text)
 
     def write(self, run: BulkRun) -> None:
+        lines = self.lines()
         with connection.cursor() as cursor:
-            cursor.execute(
-                "CREATE TEMPORARY TABLE bulk_listed (position integer, subscription bigint, after jsonb, text text)"
-                " ON COMMIT DROP"
-            )
-            with cursor.copy("COPY bulk_listed FROM STDIN") as copy:
-                for line in self.lines():
-                    copy.write_row((line.position, line.subscription_id, json.dumps(line.after), line.text))
-            cursor.execute(
-                f"INSERT INTO subscriptions_bulkrow {_COLUMNS}"  # noqa: S608 - a constant
-                " SELECT %s, position, s.id, text, after, 'waiting', '', ''"
-                " FROM bulk_listed LEFT JOIN subscriptions_subscription s ON s.id = subscription ORDER BY position",
-                [run.pk],
-            )
-            cursor.execute("DROP TABLE bulk_listed")
+            while some := list(islice(lines, _BATCH)):
+                cells = [(one.position, one.subscription_id, one.after, one.text) for one in some]
+                cursor.execute(
+                    f"INSERT INTO subscriptions_bulkrow {_COLUMNS}"  # noqa: S608 - a constant
+                    " SELECT %s, (e->>0)::integer, s.id, e->>3, e->2, 'waiting', '', ''"
+                    " FROM jsonb_array_elements(%s) AS e"
+                    " LEFT JOIN subscriptions_subscription s ON s.id = (e->>1)::bigint",
+                    [run.pk, json.dumps(cells)],
+                )
 
 
 def number_in(text: str) -> int | None:
