@@ -1,0 +1,192 @@
+"""The words that narrow a list: the same in addresses of BSS, in `--where` of commands and in what a run remembers."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from django.db.models import Model, Q, QuerySet
+
+from subscriptions import actions
+from subscriptions.models import Account, Charge, ChargeKind, Order, OrderStatus, Product, Subscription
+from subscriptions.models import SubscriptionStatus as S
+
+SUBSCRIPTION_ID = re.compile(r"(?i)(?:SUB[- ]?)?0*(\d{1,18})")
+ORDER_NUMBER = re.compile(r"(?i)ORD[- ]?0*(\d{1,18})")
+
+
+class BadFilter(Exception):  # noqa: N818 - a word that is refused, with a sentence for whoever typed it
+    """Why a filter cannot be used: a sentence that names it and says what it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One word of a list. `condition` takes what was typed and raises BadFilter; `choices` are (value, label)."""
+
+    takes: str
+    condition: Callable[[str], Q]
+    choices: Mapping[str, str] | None = None
+
+
+def subscription_id(text: str) -> int | None:
+    """The key in SUB-000123, sub 123 or 123; ASCII digits only."""
+    found = SUBSCRIPTION_ID.fullmatch(text) if text.isascii() else None
+    return int(found[1]) if found else None
+
+
+def order_id(text: str) -> int | None:
+    """The key in ORD-12 or ord 12."""
+    found = ORDER_NUMBER.fullmatch(text) if text.isascii() else None
+    return int(found[1]) if found else None
+
+
+def companies(text: str) -> QuerySet[Account]:
+    """The companies whose names hold what was typed into a search box."""
+    return Account.objects.filter(name__icontains=text)
+
+
+def _one_of(field: str, choices: Mapping[str, str]) -> Filter:
+    def condition(typed: str) -> Q:
+        values = [one.strip() for one in typed.split(",")]
+        if unknown := [one for one in values if one not in choices]:
+            raise BadFilter(f"“{unknown[0][:40]}” is none of: {', '.join(choices)}.")
+        return Q(**{f"{field}__in": values})
+
+    return Filter(f"one or several of {', '.join(choices)}, with commas between", condition, choices)
+
+
+def _named(field: str, model: type[Model], called: str) -> Filter:
+    """By name, in any case, or by key: a name that nobody has, or that several have, is a mistake."""
+
+    def condition(typed: str) -> Q:
+        name = typed.strip()
+        rows = model._default_manager.order_by()
+        keys = list(rows.filter(name__iexact=name).values_list("pk", flat=True)[:2])
+        if not keys and name.isascii() and name.isdigit() and len(name) < 19:
+            keys = list(rows.filter(pk=int(name)).values_list("pk", flat=True))
+        if not keys:
+            raise BadFilter(f"There is no {called} “{name[:80]}”.")
+        if len(keys) > 1:
+            raise BadFilter(f"Several are called “{name[:80]}”: write the number of the {called} instead.")
+        return Q(**{field: keys[0]})
+
+    return Filter(f"the name or the number of a {called}", condition)
+
+
+def _day(lookup: str, takes: str) -> Filter:
+    def condition(typed: str) -> Q:
+        try:
+            day = date.fromisoformat(typed.strip())
+        except ValueError:
+            raise BadFilter(f"“{typed[:40]}” is no date. Write it as 2027-03-01.") from None
+        return Q(**{lookup: day})
+
+    return Filter(f"a date such as 2027-03-01: {takes}", condition)
+
+
+_YES_NO = {"1": "Yes", "0": "No"}
+
+
+def _flag(field: str) -> Filter:
+    def condition(typed: str) -> Q:
+        if typed not in _YES_NO:
+            raise BadFilter(f"“{typed[:40]}” is neither 1 nor 0.")
+        return Q(**{field: typed == "1"})
+
+    return Filter("1 or 0", condition, _YES_NO)
+
+
+def _text(condition: Callable[[str], Q], takes: str) -> Filter:
+    return Filter(takes, lambda typed: condition(typed.strip()))
+
+
+# An exact ID goes before a company of that name.
+def _subscription_like(typed: str) -> Q:
+    if (key := order_id(typed)) is not None:
+        return Q(pk__in=Order.objects.filter(pk=key).values("subscription_id"))
+    key = subscription_id(typed)
+    if key is not None and Subscription.objects.filter(pk=key).exists():
+        return Q(pk=key)
+    return Q(account__in=companies(typed))
+
+
+def _row_like(own: Callable[[str], Q | None], account: str) -> Callable[[str], Q]:
+    def condition(typed: str) -> Q:
+        if (exact := own(typed)) is not None:
+            return exact
+        key = subscription_id(typed)
+        if key is not None and Subscription.objects.filter(pk=key).exists():
+            return Q(subscription=key)
+        return Q(**{f"{account}__in": companies(typed)})
+
+    return condition
+
+
+def _order_like(typed: str) -> Q | None:
+    return Q(pk=key) if (key := order_id(typed)) is not None else None
+
+
+def _charge_like(typed: str) -> Q | None:
+    return Q(order=key) if (key := order_id(typed)) is not None else None
+
+
+_STEMS = {action.stem: action.label for action in actions.ACTIONS.values()}
+_SEARCH = "what the search box takes: an ID, an order number or a part of a company's name"
+
+SUBSCRIPTIONS: dict[str, Filter] = {
+    "status": _one_of("status", dict(S.choices)),
+    "product": _named("sku__product", Product, "product"),
+    "account": _named("account", Account, "company"),
+    "sku": _text(lambda code: Q(sku__code__iexact=code), "the code of a SKU"),
+    "renews_before": _day("period_end__lt", "the period ends before it"),
+    "ends_before": _day("ends_at__lt", "the service ends before it"),
+    "q": _text(_subscription_like, _SEARCH),
+}
+ORDERS: dict[str, Filter] = {
+    "status": _one_of("status", dict(OrderStatus.choices)),
+    "action": _one_of("action", _STEMS),
+    "needs_staff": _flag("needs_staff"),
+    "account": _named("subscription__account", Account, "company"),
+    "placed_from": _day("placed_at__gte", "placed on it or later, UTC"),
+    "placed_before": _day("placed_at__lt", "placed before it, UTC"),
+    "q": _text(_row_like(_order_like, "subscription__account"), _SEARCH),
+}
+CHARGES: dict[str, Filter] = {
+    "kind": _one_of("kind", dict(ChargeKind.choices)),
+    "account": _named("account", Account, "company"),
+    "booked_from": _day("booked_on__gte", "booked on it or later"),
+    "booked_before": _day("booked_on__lt", "booked before it"),
+    "q": _text(_row_like(_charge_like, "account"), _SEARCH),
+}
+_OF: dict[type[Model], dict[str, Filter]] = {Subscription: SUBSCRIPTIONS, Order: ORDERS, Charge: CHARGES}
+
+
+def of(model: type[Model]) -> dict[str, Filter]:
+    """The words of a list by name; of Subscription, Order and Charge."""
+    return _OF[model]
+
+
+def narrow(rows: QuerySet[Any], words: Iterable[tuple[str, str]]) -> QuerySet[Any]:
+    """Those of `rows` that all of the words find; empty values narrow nothing. Raises BadFilter."""
+    known = of(rows.model)
+    for name, typed in words:
+        if name not in known:
+            raise BadFilter(f"There is no filter “{name[:40]}”. There are: {', '.join(known)}.")
+        if typed.strip():
+            try:
+                rows = rows.filter(known[name].condition(typed))
+            except BadFilter as bad:
+                raise BadFilter(f"{name}: {bad}") from None
+    return rows
+
+
+def parse(texts: Iterable[str]) -> list[tuple[str, str]]:
+    """Words such as `status=active`, one to a text, as `narrow` takes them. Raises BadFilter."""
+    words = []
+    for text in texts:
+        name, equals, typed = text.partition("=")
+        if not equals or not typed.strip():
+            raise BadFilter(f"“{text[:80]}” is no filter. Write it as status=active.")
+        words.append((name.strip(), typed.strip()))
+    return words

@@ -1,0 +1,82 @@
+"""The words that narrow lists, commands and runs."""
+
+from datetime import timedelta
+
+import pytest
+
+from subscriptions import clock, filters
+from subscriptions.filters import BadFilter
+from subscriptions.models import Charge, Order, Subscription
+from tests.factories import AccountFactory, OrderFactory, ProductFactory, SKUFactory, SubscriptionFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def found(model, *texts):
+    return set(filters.narrow(model.objects.all(), filters.parse(texts)))
+
+
+def test_all_words_hold_together():
+    acme = AccountFactory(name="Acme")
+    wanted = SubscriptionFactory(account=acme, status="suspended")
+    SubscriptionFactory(account=acme, status="active")
+    SubscriptionFactory(status="suspended")
+    assert found(Subscription, "status=suspended", "account=acme") == {wanted}
+    assert found(Subscription, "status=active,suspended", "account=ACME") == set(acme.subscriptions.all())
+
+
+def test_a_product_by_name_or_by_number_and_a_sku_by_code():
+    sku = SKUFactory(product=ProductFactory(name="Cloud Plus"), code="CP-1")
+    wanted = SubscriptionFactory(sku=sku)
+    SubscriptionFactory()
+    for text in ("product=cloud plus", f"product={sku.product_id}", "sku=cp-1"):
+        assert found(Subscription, text) == {wanted}
+
+
+def test_the_search_takes_an_exact_id_an_order_number_or_a_company():
+    acme = AccountFactory(name="Acme Ltd")
+    wanted = SubscriptionFactory(account=acme)
+    other = SubscriptionFactory()
+    order = OrderFactory(subscription=wanted)
+    elsewhere = OrderFactory(subscription=other)
+    for text in (wanted.number, str(wanted.pk), order.number, "Acme"):
+        assert found(Subscription, f"q={text}") == {wanted}, text
+    for text in (wanted.number, order.number, "Acme"):
+        assert found(Order, f"q={text}") == {order}, text
+    assert elsewhere not in found(Order, "q=Acme")
+
+
+def test_days_leave_out_the_day_itself_where_they_say_before():
+    today = clock.now().date()
+    early, late = (
+        SubscriptionFactory(period_start=today - timedelta(9), period_end=today + timedelta(n)) for n in (3, 4)
+    )
+    assert found(Subscription, f"renews_before={today + timedelta(4)}") == {early}
+    assert found(Subscription, f"renews_before={today + timedelta(5)}") == {early, late}
+
+
+@pytest.mark.parametrize(
+    ("model", "text", "said"),
+    [
+        (Subscription, "colour=red", "There is no filter “colour”. There are: status, product"),
+        (Subscription, "status=asleep", "status: “asleep” is none of: pending, active"),
+        (Subscription, "account=Nobody", "account: There is no company “Nobody”."),
+        (Subscription, "renews_before=1.3.2027", "renews_before: “1.3.2027” is no date."),
+        (Order, "needs_staff=yes", "needs_staff: “yes” is neither 1 nor 0."),
+        (Charge, "kind", "“kind” is no filter. Write it as status=active."),
+        (Charge, "kind=", "“kind=” is no filter."),
+    ],
+)
+def test_a_word_that_cannot_be_used_is_named(model, text, said):
+    with pytest.raises(BadFilter) as bad:
+        found(model, text)
+    assert said in str(bad.value)
+
+
+def test_two_of_one_name_are_told_apart_by_number():
+    first, second = AccountFactory(name="Twin"), AccountFactory(name="twin")
+    wanted = SubscriptionFactory(account=second)
+    SubscriptionFactory(account=first)
+    with pytest.raises(BadFilter, match="Several are called “Twin”"):
+        found(Subscription, "account=Twin")
+    assert found(Subscription, f"account={second.pk}") == {wanted}
