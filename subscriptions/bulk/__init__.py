@@ -7,9 +7,8 @@ the rows. So a run that was interrupted at any instant goes on with the rows tha
 from subscriptions.bulk.results import FAILURES, Reason, Row, reasons, results, tally, under_way
 from subscriptions.bulk.runs import CHUNK, Preview, Wanted, begin, place, preview, stop
 from subscriptions.bulk.selection import Filtered, Line, Listed, Selection
-from subscriptions.bulk.sheet import BadSheet, Sheet, safe
 
 __all__ = [
-    "CHUNK", "FAILURES", "BadSheet", "Filtered", "Line", "Listed", "Preview", "Reason", "Row", "Selection", "Sheet",
-    "Wanted", "begin", "place", "preview", "reasons", "results", "safe", "stop", "tally", "under_way",
+    "CHUNK", "FAILURES", "Filtered", "Line", "Listed", "Preview", "Reason", "Row", "Selection", "Wanted",
+    "begin", "place", "preview", "reasons", "results", "stop", "tally", "under_way",
 ]  # fmt: skip

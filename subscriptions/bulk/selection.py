@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from django.db import connection, models
 
-from subscriptions.bulk.sheet import BadSheet, Sheet
 from subscriptions.models import BulkRun, Subscription
+from subscriptions.sheets import BadSheet, Sheet
 
 _COLUMNS = "(run_id, position, subscription_id, text, after, outcome, code, sentence)"
 _BATCH = 10_000

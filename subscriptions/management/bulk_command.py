@@ -18,8 +18,9 @@ from rich.text import Text
 
 from subscriptions import actions, bulk, pricing
 from subscriptions.actions import NotAllowed
-from subscriptions.bulk import BadSheet, Filtered, Listed, Reason, Selection, Sheet, Wanted
+from subscriptions.bulk import Filtered, Listed, Reason, Selection, Wanted
 from subscriptions.models import Account, BulkRun, OrderStatus, Product, RunStatus, Subscription, SubscriptionStatus
+from subscriptions.sheets import BadSheet, Sheet, safe
 
 _MISUSED, _INTERRUPTED = 2, 130
 _QUIET = 30.0
@@ -327,7 +328,7 @@ def _write(run: BulkRun, out: Path) -> None:
             wanted = "; ".join(f"{name}: {value}" for name, value in one.after.items())
             finished = one.finished_at.isoformat(timespec="seconds") if one.finished_at else ""
             rows.writerow((
-                one.position, bulk.safe(one.subscription), wanted, one.outcome, bulk.safe(one.code),
-                bulk.safe(one.sentence), one.order, finished,
+                one.position, safe(one.subscription), wanted, one.outcome, safe(one.code),
+                safe(one.sentence), one.order, finished,
             ))  # fmt: skip
     Path(stream.name).replace(out)

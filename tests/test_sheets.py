@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subscriptions.bulk import BadSheet, Listed, Sheet, safe
+from subscriptions.bulk import Listed
+from subscriptions.sheets import BadSheet, Sheet, safe
 
 GOOD = b"subscription,seats\nSUB-000001,30\nsub-2, 0012 \n3,5\n"
 
