@@ -175,4 +175,4 @@ def test_each_line_of_a_job_names_it_and_its_order(running, subscription, emulat
     # The line that procrastinate itself writes when the job is over.
     [failed] = [one for one in found if one["logger"] == "procrastinate.worker"]
     assert (failed["job_id"], failed["order_id"]) == (wrong, "no number")
-    assert "ValueError" in failed["exception"]
+    assert "DataError" in failed["exception"]
