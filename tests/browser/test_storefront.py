@@ -332,7 +332,8 @@ def test_every_state_of_every_page_is_accessible_and_fits_320_px(open_page, acce
         assert wide <= 320, f"{path} is {wide} px wide"
     # A choice left out, and figures that no longer hold.
     page.goto(f"/subscriptions/{planned.pk}/increase/check/?seats=30")
-    page.get_by_role("button", name="Add 5 seats").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Add 5 seats").click()
     accessible(page)
     PriceBand.objects.update(price="4.00")
     page.get_by_label(re.compile("Keep it: 30")).check()
@@ -341,11 +342,13 @@ def test_every_state_of_every_page_is_accessible_and_fits_320_px(open_page, acce
     accessible(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     page.goto(f"/subscriptions/{active.pk}/cancel/")
-    page.get_by_role("button", name="Check before cancelling").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Check before cancelling").click()
     accessible(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
     page.goto(f"/subscriptions/{active.pk}/code/")
-    page.get_by_role("button", name="Show the code").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Show the code").click()
     accessible(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
 
