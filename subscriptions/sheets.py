@@ -87,6 +87,23 @@ def _lines(stream: BinaryIO) -> Iterator[str]:
             raise BadSheet(f"Line {number} is not in UTF-8. Save the file as CSV in UTF-8.") from None
 
 
+# Excel takes a CSV without it for text in the code page of its country, and spoils every name; others skip it.
+BYTE_ORDER_MARK = "\ufeff"
+# The wide ones are signs too where such keyboards are in use.
+SIGNS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+BREAKS = ("\t", "\r", "\n")
+# Spreadsheets skip them before a formula; spelled out, so that PostgreSQL skips the same ones.
+BLANKS = (
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+
+
 def safe(text: str) -> str:
-    """A cell that a spreadsheet does not take for a formula; words of a vendor or a customer may begin like one."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    """A cell that no spreadsheet takes for a formula; words of a vendor or a customer may begin like one."""
+    return f"'{text}" if text.lstrip(BLANKS)[:1] in SIGNS or text[:1] in BREAKS else text
+
+
+def bare(cell: str) -> str:
+    """The text that `safe` has made a cell of."""
+    return cell[1:] if cell.startswith("'") and safe(cell[1:]) == cell else cell

@@ -22,6 +22,7 @@ from django.utils.text import slugify
 
 from subscriptions import clock, pricing
 from subscriptions.models import Account, Charge, Member, Role, Subscription, User
+from subscriptions.sheets import BYTE_ORDER_MARK, safe
 
 SEES_STATEMENTS = frozenset({Role.OWNER, Role.MANAGER, Role.BILLING})
 MONTHS = 24
@@ -269,10 +270,6 @@ def _groups(account: Account, month: Month, page: list[Charge]) -> dict[str, lis
 
 # --- CSV -------------------------------------------------------------------------------------------------------------
 
-# The wide ones are signs too where such keyboards are in use.
-_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
-# Excel takes a CSV without it for text in the code page of its country, and spoils every name; others skip it.
-BYTE_ORDER_MARK = "\ufeff"
 COLUMNS = (
     "Line", "Booked", "Subscription", "Product", "Order", "What", "First day", "Last day", "Seats", "Currency",
     "Amount", "Corrects line",
@@ -297,9 +294,9 @@ def csv_rows(account: Account, month: Month) -> Iterator[str]:
                 charge.pk,
                 charge.booked_on,
                 charge.subscription.number,
-                inert(charge.subscription.sku.product.name),
+                safe(charge.subscription.sku.product.name),
                 f"ORD-{charge.order_id}" if charge.order_id else "",
-                inert(charge.words),
+                safe(charge.words),
                 charge.covers_from,
                 Line(charge).last_day,
                 charge.seats,
@@ -323,11 +320,6 @@ class _Echo:
 
     def write(self, text: str) -> str:
         return text
-
-
-def inert(text: str) -> str:
-    """A text that no spreadsheet takes for a formula when it opens the file."""
-    return f"'{text}" if text.lstrip()[:1] in _FORMULA or text[:1] in ("\t", "\r", "\n") else text
 
 
 def plain(amount: Decimal, currency: str) -> str:

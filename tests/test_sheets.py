@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 import tracemalloc
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subscriptions.bulk import Listed
-from subscriptions.sheets import BadSheet, Sheet, safe
+from subscriptions.pricing import MINUS
+from subscriptions.sheets import BLANKS, BadSheet, Sheet, bare, safe
 
 GOOD = b"subscription,seats\nSUB-000001,30\nsub-2, 0012 \n3,5\n"
 
@@ -115,10 +117,32 @@ def test_whatever_is_sent_is_read_or_refused_with_a_sentence(data):
     assert len({one.subscription_id for one in found}) == len(found)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n1", "  =1", "\u3000=1", "\uff1d1", "\uff0b1", "\uff0d1",
+        "\uff201", "=HYPERLINK(1)",
+    ],
+)  # fmt: skip
+def test_a_text_that_could_be_a_formula_is_marked_as_text(text):
+    assert safe(text) == f"'{text}"
+    assert bare(safe(text)) == text
+
+
+def test_our_own_words_need_no_mark():
+    words = f"{MINUS}EUR 12.50, credit for 5 seats"
+    assert safe(words) == words
+
+
+def test_what_python_takes_for_blank_is_skipped():
+    assert {one for one in map(chr, range(sys.maxunicode + 1)) if one.isspace()} == set(BLANKS)
+
+
 @given(st.text(max_size=40))
 def test_no_cell_is_a_formula(text):
     written = io.StringIO()
     csv.writer(written).writerow([safe(text)])
     [[cell]] = csv.reader(io.StringIO(written.getvalue(), newline=""))
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    assert cell.lstrip()[:1] not in tuple("=+-@\uff1d\uff0b\uff0d\uff20")
     assert cell in (text, f"'{text}")

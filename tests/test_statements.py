@@ -481,41 +481,6 @@ def test_the_file_of_a_long_month_is_made_while_it_is_sent(ours, billing, acme):
     assert len(rows) == 2501
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "=1+1",
-        "+1",
-        "-1",
-        "@SUM(A1)",
-        "\t=1",
-        "\r=1",
-        "\n1",
-        "  =1",
-        "\uff1d1",
-        "\uff0b1",
-        "\uff0d1",
-        "\uff201",
-        "=HYPERLINK(1)",
-    ],
-)
-def test_a_text_that_could_be_a_formula_is_marked_as_text(text):
-    assert statements.inert(text) == f"'{text}"
-
-
-@given(st.text())
-def test_no_text_begins_a_formula_and_most_stay_as_they_are(text):
-    safe = statements.inert(text)
-    assert not safe.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
-    assert safe.lstrip()[:1] not in tuple("=+-@\uff1d\uff0b\uff0d\uff20")
-    assert safe in (text, f"'{text}")
-
-
-def test_our_own_words_need_no_mark():
-    words = f"{MINUS}EUR 12.50, credit for 5 seats"
-    assert statements.inert(words) == words
-
-
 # --- who -------------------------------------------------------------------------------------------------------------
 
 
