@@ -20,10 +20,13 @@ _CATALOGUE = tuple(
 )
 _ACCOUNTS = ("add_account", "change_account", "add_member", "change_member", "delete_member", "add_user", "change_user")
 
+# To help a customer one must see what they see. Whoever only audits reads all of it in BSS, and audits these looks too.
+_HELPS = ("view_as_customer",)
+
 # product.md, section 6.
 STAFF_GROUPS: dict[str, tuple[str, ...]] = {
-    "Support": (*_VIEWS, "details_subscription", "retry_subscription"),
-    "Operator": (*_VIEWS, *(one for one in _ALL_ACTIONS if one not in _DECISIONS), *_ACCOUNTS),
+    "Support": (*_VIEWS, "details_subscription", "retry_subscription", *_HELPS),
+    "Operator": (*_VIEWS, *(one for one in _ALL_ACTIONS if one not in _DECISIONS), *_ACCOUNTS, *_HELPS),
     "Approver": (*_VIEWS, *_DECISIONS),
     "Catalogue manager": (*_VIEWS, *_CATALOGUE),
     "Auditor": _VIEWS,

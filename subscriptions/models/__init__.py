@@ -9,6 +9,7 @@ from subscriptions.models.ledger import Charge, ChargeKind
 from subscriptions.models.notice import Notice
 from subscriptions.models.order import OPEN_ORDER, Order, OrderStatus, Purpose, VendorCall, VendorState
 from subscriptions.models.subscription import Subscription, SubscriptionStatus
+from subscriptions.models.viewing import Ending, Viewing
 
 __all__ = [
     "OPEN_ORDER",
@@ -20,6 +21,7 @@ __all__ = [
     "ChangeTarget",
     "Charge",
     "ChargeKind",
+    "Ending",
     "Event",
     "Language",
     "Member",
@@ -38,4 +40,5 @@ __all__ = [
     "User",
     "VendorCall",
     "VendorState",
+    "Viewing",
 ]
