@@ -114,10 +114,22 @@ def test_filters_find_what_all_of_them_find(make):
     wanted, other = make(2), AccountFactory(name="Globex")
     make(1, status="suspended"), make(1, account=other), make(1, sku=SKUFactory())
     said = run("bulk_suspend", "--account", "acme gmbh", "--product", "Endpoint", "--status", "active")
-    assert "2 rows: status active, product Endpoint, company acme gmbh." in said
+    assert "2 rows: status active, product Endpoint, account acme gmbh." in said
     assert f"{wanted[0]}: Status" in said
     said = run("bulk_suspend", "--account", "Acme GmbH", "--account", "Globex", "--status", "active")
-    assert "4 rows: status active, company Acme GmbH or Globex." in said
+    assert "4 rows: status active, account Acme GmbH or Globex." in said
+
+
+def test_the_words_of_the_lists_find_too(make):
+    soon, later = make(2, created_at=clock.now() - timedelta(days=20)), make(1, status="suspended")
+    make(1, account=AccountFactory(name="Globex")), make(1, status="cancelled")
+    said = run("bulk_suspend", "--where", "q=acme", "--where", "status=active,suspended")
+    assert f"{len(soon + later)} rows: q acme, status active,suspended." in said
+    day = (clock.now() + timedelta(days=20)).date().isoformat()
+    narrow = ("--account", "Acme GmbH", "--where", f"renews_before={day}")
+    run("bulk_suspend", *narrow, "--apply", "--reason", "late", "--no-wait")
+    assert [row.subscription for row in BulkRun.objects.get().rows.order_by("position")] == soon
+    assert BulkRun.objects.get().selection == f"account Acme GmbH, renews_before {day}"
 
 
 def test_columns_that_are_not_looked_at_are_named(make, listed):
@@ -137,6 +149,9 @@ def test_columns_that_are_not_looked_at_are_named(make, listed):
         (["nowhere.csv"], "nowhere.csv cannot be read: No such file or directory."),
         (["--account", "Nobody"], "There is no company “Nobody”."),
         (["--product", "Nothing"], "There is no product “Nothing”."),
+        (["--where", "active"], "“active” is no filter. Write it as status=active. Nothing was done."),
+        (["--where", "colour=red"], "There is no filter “colour”. There are: status,"),
+        (["--where", "status=gone"], "status: “gone” is none of: pending,"),
         (["--status", "active", "--apply"], "Say why: --apply needs --reason."),
         (["--status", "active", "--apply", "--reason", "  "], "Say why"),
         (["--status", "pending", "--apply", "--reason", "x"], "No subscription was chosen. Nothing was done."),
@@ -144,6 +159,7 @@ def test_columns_that_are_not_looked_at_are_named(make, listed):
         (["--resume", "77"], "There is no run 77."),
         (["--resume", "77", "--apply"], "A run knows its rows and its reason"),
         (["--resume", "77", "--status", "active"], "A run knows its rows"),
+        (["--resume", "77", "--where", "q=acme"], "A run knows its rows"),
         (["--resume", "x"], "x is no number."),
         (["--status", "active", "--max-failures", "0"], "0 is no number."),
         (["--status", "active", "--out", "/nowhere/out.csv"], "/nowhere/out.csv cannot be written"),
@@ -159,7 +175,7 @@ def test_misuse_is_explained(arguments, sentence, make):
 def test_two_companies_of_one_name_are_not_guessed_at(make):
     AccountFactory(name="ACME gmbh")
     make(1)
-    assert "2 rows are called “Acme GmbH”" in refusal("bulk_suspend", "--account", "Acme GmbH", code=2)
+    assert "Several are called “Acme GmbH”" in refusal("bulk_suspend", "--account", "Acme GmbH", code=2)
 
 
 @pytest.mark.parametrize(

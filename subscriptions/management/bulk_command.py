@@ -7,6 +7,8 @@ import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,13 +18,16 @@ from django_rich.management import RichCommand
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from subscriptions import actions, bulk, pricing
+from subscriptions import actions, bulk, filters, pricing
 from subscriptions.actions import NotAllowed
 from subscriptions.bulk import Filtered, Listed, Reason, Selection, Wanted
-from subscriptions.models import Account, BulkRun, OrderStatus, Product, RunStatus, Subscription, SubscriptionStatus
+from subscriptions.filters import BadFilter
+from subscriptions.models import BulkRun, OrderStatus, RunStatus, Subscription, SubscriptionStatus
 from subscriptions.sheets import BadSheet, Sheet, safe
 
 _MISUSED, _INTERRUPTED = 2, 130
+_SHORTCUTS = ("status", "product", "account")
+"""Options of the name of a filter; given twice they mean any of them."""
 _QUIET = 30.0
 """Seconds without any progress after which somebody should look whether a worker runs."""
 _COLUMNS = ("line", "subscription", "wanted", "outcome", "code", "sentence", "order", "finished")
@@ -60,6 +65,10 @@ class BulkCommand(RichCommand):
         chosen.add_argument(
             "--status", action="append", default=[], choices=statuses, metavar="STATUS", help=", ".join(statuses)
         )
+        chosen.add_argument(
+            "--where", action="append", default=[], metavar="WORD=VALUE",
+            help=f"as BSS narrows its list, such as renews_before=2027-03-01: {', '.join(filters.of(Subscription))}",
+        )  # fmt: skip
         if self.seats:
             chosen.add_argument("--seats", type=_count, metavar="N", help="the new total of each")
         doing = parser.add_argument_group("doing it")
@@ -94,7 +103,7 @@ class BulkCommand(RichCommand):
                     raise CommandError("Say why: --apply needs --reason.", returncode=_MISUSED)
                 run = bulk.begin(wanted, selection, actor=None, audience=actions.COMMAND)
             self._work(run, options)
-        except (BadSheet, NotAllowed) as refused:
+        except (BadSheet, BadFilter, NotAllowed) as refused:
             raise CommandError(f"{_sentence(refused)} Nothing was done.", returncode=_MISUSED) from None
         except KeyboardInterrupt:
             raise CommandError("Interrupted. Nothing was done.", returncode=_INTERRUPTED) from None
@@ -103,10 +112,10 @@ class BulkCommand(RichCommand):
 
     @contextmanager
     def _selection(self, file: str | None, options: dict[str, Any]) -> Iterator[Selection]:
-        filters = options["account"] or options["product"] or options["status"]
-        if bool(file) == bool(filters):
+        if bool(file) == any(options[name] for name in (*_SHORTCUTS, "where")):
             raise CommandError(
-                "Say which subscriptions: a CSV file (- for standard input), or --account, --product, --status.",
+                "Say which subscriptions: a CSV file (- for standard input), or --account, --product, --status, "
+                "--where.",
                 returncode=_MISUSED,
             )
         if not file:
@@ -122,22 +131,18 @@ class BulkCommand(RichCommand):
             yield Listed(sheet, "standard input" if file == "-" else f"file {Path(file).name}", seats=self.seats)
 
     def _filtered(self, options: dict[str, Any]) -> Filtered:
-        found, words = Subscription.objects.all(), []
-        if options["status"]:
-            found = found.filter(status__in=options["status"])
-            words.append(f"status {' or '.join(options['status'])}")
-        if options["product"]:
-            found = found.filter(sku__product__in=_named(Product, "product", options["product"]))
-            words.append(f"product {' or '.join(options['product'])}")
-        if options["account"]:
-            found = found.filter(account__in=_named(Account, "company", options["account"]))
-            words.append(f"company {' or '.join(options['account'])}")
+        wanted = [(name, options[name]) for name in _SHORTCUTS if options[name]]
+        wanted += [(name, [typed]) for name, typed in filters.parse(options["where"])]
+        everything = Subscription.objects.all()
+        found = everything
+        for name, values in wanted:
+            found &= reduce(or_, (filters.narrow(everything, [(name, typed)]) for typed in values))
         after = {}
         if self.seats:
             if options["seats"] is None:
                 raise CommandError("Say how many seats each is to have: --seats N.", returncode=_MISUSED)
             after = {"Seats": options["seats"]}
-        return Filtered(found, ", ".join(words), after)
+        return Filtered(found, ", ".join(f"{name} {' or '.join(values)}" for name, values in wanted), after)
 
     # --- showing -----------------------------------------------------------------------------------------------------
 
@@ -171,7 +176,7 @@ class BulkCommand(RichCommand):
     # --- doing -------------------------------------------------------------------------------------------------------
 
     def _check_alone(self, file: str | None, apply: bool, options: dict[str, Any]) -> None:
-        told = (file, apply, options["reason"], options["account"], options["product"], options["status"])
+        told = (file, apply, options["reason"], options["where"], *(options[name] for name in _SHORTCUTS))
         if any(told) or options.get("seats") is not None or self.given(options):
             raise CommandError(
                 "A run knows its rows and its reason: --resume goes with --max-failures, --no-wait and --out only.",
@@ -265,7 +270,7 @@ def _how_far(run: BulkRun) -> str:
     return "All rows are placed, and their orders go on by themselves."
 
 
-def _sentence(refused: BadSheet | NotAllowed) -> str:
+def _sentence(refused: BadSheet | BadFilter | NotAllowed) -> str:
     return refused.sentence if isinstance(refused, NotAllowed) else str(refused)
 
 
@@ -274,21 +279,6 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
         raise CommandError(f"{text} is no number. Write digits only, such as 1000.", returncode=_MISUSED)
     return int(text)
-
-
-def _named(model: type[Account] | type[Product], called: str, names: list[str]) -> list[int]:
-    """The rows of these names; a name that nobody has, or that several have, is a mistake and not a filter."""
-    found: list[int] = []
-    for name in names:
-        rows = list(model._default_manager.filter(name__iexact=name.strip()).values_list("pk", flat=True))
-        if not rows:
-            raise CommandError(f"There is no {called} “{name}”.", returncode=_MISUSED)
-        if len(rows) > 1:
-            raise CommandError(
-                f"{len(rows)} rows are called “{name}”: list their subscriptions in a file.", returncode=_MISUSED
-            )
-        found.extend(rows)
-    return found
 
 
 @contextmanager
