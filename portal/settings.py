@@ -245,6 +245,8 @@ VENDOR_NOT_APPLIED_AFTER = 60.0 * WAIT_SCALE
 VENDOR_PING_EVERY = 60.0 * WAIT_SCALE
 VENDOR_DETAILS_WITHIN = 8.0
 VENDOR_DETAILS_AT_ONCE = 4
+# How many records one container asks for where nobody waits: reconciliation, and the check of a takeover.
+VENDOR_READ_TOGETHER = env.int("VENDOR_READ_TOGETHER", default=500)
 JOB_SOON = 5 * 60 * WAIT_SCALE
 TAKING_LONG = 120.0
 WORKER_HEARTBEAT = 10.0 * WAIT_SCALE

@@ -18,7 +18,9 @@ def _moment(at: Any) -> SafeString | str:
     return format_html('<time datetime="{}">{}</time>', at.isoformat(), f"{at.day} {at:%b %Y, %H:%M:%S}")
 
 
-def _subscription(row: Any) -> SafeString:
+def _subscription(row: Any) -> SafeString | str:
+    if row.subscription_id is None:
+        return words.NOTHING
     return format_html('<a href="{}">{}</a>', shortcut.subscription_url(row.subscription_id), row.subscription.number)
 
 
@@ -45,7 +47,7 @@ class EventAdmin(ReadOnlyAdmin):
         return words.event_words(row.kind)
 
     @admin.display(description="Subscription")
-    def subscription_link(self, row: Event) -> SafeString:
+    def subscription_link(self, row: Event) -> SafeString | str:
         return _subscription(row)
 
     @admin.display(description="Order")
@@ -82,7 +84,7 @@ class VendorCallAdmin(ReadOnlyAdmin):
         return _moment(row.finished_at)
 
     @admin.display(description="Subscription")
-    def subscription_link(self, row: VendorCall) -> SafeString:
+    def subscription_link(self, row: VendorCall) -> SafeString | str:
         return _subscription(row)
 
     @admin.display(description="Order")

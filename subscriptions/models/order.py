@@ -202,17 +202,24 @@ class Purpose(models.TextChoices):
     WRITE = "write", "Carry out the order"
     SETTLE = "settle", "Read to settle an order"
     DETAILS = "details", "Get details"
+    DRIFT = "drift", "Look for drift"
+    TAKEOVER = "takeover", "Take over"
+
+
+READS_OF_MANY = (Purpose.DRIFT, Purpose.TAKEOVER)
+"""Reads on which no order hangs: a container of them has one row, which names no subscription."""
 
 
 class VendorCall(models.Model):
     """One attempt: written before the socket opens, completed once after, kept for ever.
 
     (`transaction_id`, `unit_id`) maps an item of a container to its order. A read that settles an order names the
-    order too; a read for Get details names the subscription only. `evidence` is what a settling read proved:
-    `target`, `before`, `neither` or `absent`. Secrets are masked before anything is stored here.
+    order too; a read for Get details names the subscription only, and a container of `READS_OF_MANY` has one row for
+    all of its items, which names neither: nothing of ours waits for one of them. `evidence` is what a settling read
+    proved: `target`, `before`, `neither` or `absent`. Secrets are masked before anything is stored here.
     """
 
-    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="vendor_calls")
+    subscription = models.ForeignKey(Subscription, models.PROTECT, null=True, related_name="vendor_calls")
     order = models.ForeignKey(Order, models.PROTECT, null=True, related_name="vendor_calls")
     purpose = models.CharField(max_length=8, choices=Purpose.choices)
     attempt = models.PositiveIntegerField(default=1)
@@ -236,6 +243,10 @@ class VendorCall(models.Model):
             models.CheckConstraint(
                 condition=Q(order__isnull=False) | ~Q(purpose__in=[Purpose.WRITE, Purpose.SETTLE]),
                 name="vendor_call_names_its_order",
+            ),
+            models.CheckConstraint(
+                condition=Q(subscription__isnull=False) | Q(purpose__in=READS_OF_MANY),
+                name="vendor_call_names_its_subscription",
             ),
         ]
         indexes = [

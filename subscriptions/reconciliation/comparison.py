@@ -1,22 +1,15 @@
-"""Read the vendor's record, lay it beside ours, and settle a difference by an order."""
+"""Our record against the vendor's by the table of product.md, section 2, and what could be done about a difference."""
 
-import threading
-import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from django.conf import settings
-
 from subscriptions import actions, clock, gateways, lifecycle
-from subscriptions.actions import NotAllowed
-from subscriptions.lifecycle import Wish
-from subscriptions.models import Order, Purpose, Subscription, SubscriptionStatus, User, VendorCall
+from subscriptions.models import Subscription, SubscriptionStatus
 from subscriptions.vendors import port
-from subscriptions.vendors.port import Details, Outcome, VendorStatus
+from subscriptions.vendors.port import Details, VendorStatus
 
 S = SubscriptionStatus
-_slots = threading.BoundedSemaphore(settings.VENDOR_DETAILS_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,83 +30,6 @@ class Difference:
     push_refusal: str = ""
     push_before: dict[str, Any] | None = None
     """The vendor's value in our words: what *Push ours* changes from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What the vendor said last: `lines` with differences first; `fresh` is False when it is an older answer."""
-
-    lines: tuple[Difference, ...]
-    read_at: datetime | None
-    fresh: bool
-    latency_ms: int | None = None
-    problem: str = ""
-    explained_by: Order | None = None
-
-    @property
-    def drift(self) -> bool:
-        return self.explained_by is None and any(line.differs for line in self.lines)
-
-
-def read_now(subscription: Subscription, *, actor: User | None, audience: str) -> Reading:
-    """Ask the vendor from the request: outside any transaction, at most 8 s in all and 4 at once.
-
-    When there is no answer the last known one comes back with its age and `problem`. Needs `sku__product` and
-    `account` loaded. Raises NotAllowed for whom Get details is not.
-    """
-    about = actions.situation(subscription, actor=actor, audience=audience)
-    if refusal := actions.DETAILS.why_not(about):
-        raise refusal
-    if not _slots.acquire(blocking=False):
-        return _last_known(subscription, "Too many people are asking the licence service just now. Try again.")
-    try:
-        answer = _ask(subscription)
-    finally:
-        _slots.release()
-    record: dict[str, Any] | None = None
-    problem = ""
-    if answer.outcome == Outcome.DONE and answer.details:
-        record = as_record(answer.details)
-    elif answer.code == port.NOT_FOUND:
-        record = {"status": ""}
-    else:
-        problem = f"The licence service did not answer ({answer.code or answer.outcome})."
-    lifecycle.note_details(subscription, record, actor=actor, audience=audience)
-    if record is None:
-        return _last_known(subscription, problem)
-    return Reading(compare(subscription, record), clock.now(), True, answer.latency_ms, "", about.open_order)
-
-
-def last_known(subscription: Subscription, open_order: Order | None = None) -> Reading | None:
-    """The vendor's last answer beside our record, without asking; None when it was not asked since our last change."""
-    if subscription.vendor_record is None:
-        return None
-    lines = compare(subscription, subscription.vendor_record)
-    return Reading(lines, subscription.vendor_read_at, False, None, "", open_order)
-
-
-def _last_known(subscription: Subscription, problem: str) -> Reading:
-    lines = compare(subscription, subscription.vendor_record) if subscription.vendor_record is not None else ()
-    return Reading(lines, subscription.vendor_read_at, False, None, problem)
-
-
-def _ask(subscription: Subscription) -> port.Answer:
-    gateway = gateways.gateway(subscription.sku.product.vendor)
-    container = gateway.prepare(str(uuid.uuid4()), [port.Read(subscription.subscriber_id)])
-    within = settings.VENDOR_DETAILS_WITHIN
-    at = clock.now()
-    call = VendorCall.objects.create(
-        subscription=subscription,
-        purpose=Purpose.DETAILS,
-        transaction_id=container.transaction_id,
-        asked=container.asked[0],
-        started_at=at,
-        deadline=at + timedelta(seconds=within),
-    )
-    [answer] = gateway.send(container, within=within)
-    lifecycle.finish(call, answer, clock.now())
-    call.save(update_fields=lifecycle.CALL_FIELDS)
-    return answer
 
 
 def as_record(details: Details) -> dict[str, Any]:
@@ -235,43 +151,3 @@ def _seats_line(subscription: Subscription, details: Details) -> Difference:
     return Difference(
         "seats", "Seats", str(ours), str(theirs), True, take, take_refusal, push, push_refusal, {"Seats": theirs}
     )
-
-
-def settle(
-    subscription: Subscription,
-    field: str,
-    stem: str,
-    *,
-    shown_theirs: str,
-    actor: User | None,
-    audience: str,
-    reason: str,
-    idempotency_key: uuid.UUID | None = None,
-) -> Order:
-    """Settle one difference by an order: `stem` is `take_theirs` or `push_ours`.
-
-    The vendor is read again first. Raises NotAllowed when it cannot be read, when it now says something other than
-    `shown_theirs`, when there is no difference any more, or when this way is not possible.
-    """
-    known = Order.objects.filter(actor=actor, idempotency_key=idempotency_key).first() if idempotency_key else None
-    if known:
-        return known
-    if refusal := actions.ACTIONS[stem].why_not(actions.situation(subscription, actor=actor, audience=audience)):
-        raise refusal
-    reading = read_now(subscription, actor=actor, audience=audience)
-    if not reading.fresh:
-        raise NotAllowed("vendor_silent", f"{reading.problem} Nothing was changed. Try again.")
-    line = next((one for one in reading.lines if one.field == field), None)
-    if line is None or line.theirs != shown_theirs:
-        raise NotAllowed("stale", "The licence service says something else now. Look at it again and decide.")
-    if not line.differs:
-        raise NotAllowed("settled", "There is no difference any more.")
-    after, why_not = (
-        (line.take, line.take_refusal) if stem == actions.TAKE_THEIRS.stem else (line.push, line.push_refusal)
-    )
-    if after is None:
-        raise NotAllowed("not_possible", why_not)
-    before = line.push_before if stem == actions.PUSH_OURS.stem else None
-    # The version from before the read: a change that came meanwhile must not be settled away.
-    wish = Wish(subscription.pk, stem, after, before, reason, subscription.version, idempotency_key)
-    return lifecycle.place(wish, actor=actor, audience=audience)
