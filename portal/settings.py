@@ -255,7 +255,9 @@ WORKER_POLLING = env.float("WORKER_POLLING", default=0.2)
 # With six fields the last one counts seconds.
 UPKEEP_CRON = env.str("UPKEEP_CRON", default="* * * * * *" if TESTING else "* * * * * */15")
 
-PROCRASTINATE_IMPORT_PATHS = ["subscriptions.fulfilment", "subscriptions.notifications", "subscriptions.renewals"]
+PROCRASTINATE_IMPORT_PATHS = [
+    "subscriptions.figures", "subscriptions.fulfilment", "subscriptions.notifications", "subscriptions.renewals",
+]  # fmt: skip
 PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": env.int("WORKER_CONCURRENCY", default=8),
     "fetch_job_polling_interval": WORKER_POLLING,

@@ -5,6 +5,7 @@ from subscriptions.models.accounts import Account, Language, Member, Role, User
 from subscriptions.models.bulk import BulkRow, BulkRun, RowOutcome, RunStatus
 from subscriptions.models.catalogue import SKU, ApprovalLimit, ChangeTarget, PriceBand, Product, Timing
 from subscriptions.models.event import Event
+from subscriptions.models.figures import DailyFigures
 from subscriptions.models.ledger import Charge, ChargeKind
 from subscriptions.models.notice import Notice
 from subscriptions.models.order import OPEN_ORDER, Order, OrderStatus, Purpose, VendorCall, VendorState
@@ -21,6 +22,7 @@ __all__ = [
     "ChangeTarget",
     "Charge",
     "ChargeKind",
+    "DailyFigures",
     "Ending",
     "Event",
     "Language",

@@ -1,0 +1,27 @@
+"""`uv run manage.py count_figures`: count the figures of the BSS start page now."""
+
+from decimal import Decimal
+from typing import Any
+
+from django_rich.management import RichCommand
+
+from subscriptions import figures, pricing
+
+
+class Command(RichCommand):
+    help = (
+        "Count the figures of the start page of BSS now, and print them. A worker does this every five minutes by "
+        "itself; safe to run twice and beside it."
+    )
+
+    def handle(self, **options: Any) -> None:
+        row = figures.refresh()
+        self._say(f"{row.seats:>15,}  active seats in {row.running:,} subscriptions")
+        for currency, amount in (row.revenue or {}).items():
+            self._say(f"{pricing.money(Decimal(amount), currency):>15}  a month")
+        if row.unpriced:
+            self._say(f"{row.unpriced:>15,}  subscriptions without a price")
+        self._say(f"{sum(row.changes.values()):>15,}  orders completed today (UTC)")
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
