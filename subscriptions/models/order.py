@@ -125,6 +125,12 @@ class Order(models.Model):
             models.Index(fields=["-id"], condition=Q(status=OrderStatus.NEEDS_ATTENTION), name="order_attention"),
             models.Index(fields=["-id"], condition=Q(status=OrderStatus.FAILED), name="order_failed"),
             models.Index(fields=["status", "-id"], condition=Q(needs_staff=True), name="order_needs_staff"),
+            # What became of the orders of the last days, counted by action without a look at the rows.
+            models.Index(
+                fields=["status", "finished_at", "action"],
+                condition=Q(finished_at__isnull=False),
+                name="order_finished",
+            ),
         ]
         triggers = [
             pgtrigger.FSM(name="status_moves", field="status", transitions=PAIRS),

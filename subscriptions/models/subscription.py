@@ -142,6 +142,8 @@ class Subscription(models.Model):
         indexes = [
             models.Index(fields=["account", "-id"], name="subscription_of_account"),
             models.Index(fields=["next_due_at"], condition=Q(next_due_at__isnull=False), name="subscription_due"),
+            # Those that will end: for staff who look at what ends soon.
+            models.Index(fields=["ends_at"], condition=Q(status__in=[S.ENDING, S.SUSPENDED]), name="subscription_ends"),
         ]
         triggers = [
             pgtrigger.FSM(name="status_moves", field="status", transitions=PAIRS),
