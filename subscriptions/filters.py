@@ -9,7 +9,18 @@ from typing import Any
 from django.db.models import Model, Q, QuerySet
 
 from subscriptions import actions
-from subscriptions.models import Account, Charge, ChargeKind, Order, OrderStatus, Product, Subscription
+from subscriptions.models import (
+    Account,
+    Charge,
+    ChargeKind,
+    Event,
+    Order,
+    OrderStatus,
+    Product,
+    Purpose,
+    Subscription,
+    VendorCall,
+)
 from subscriptions.models import SubscriptionStatus as S
 
 SUBSCRIPTION_ID = re.compile(r"(?i)(?:SUB[- ]?)?0*(\d{1,18})")
@@ -22,11 +33,20 @@ class BadFilter(Exception):  # noqa: N818 - a word that is refused, with a sente
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One word of a list. `condition` takes what was typed and raises BadFilter; `choices` are (value, label)."""
+    """One word of a list. `condition` takes what was typed and raises BadFilter; `choices` are value -> label."""
 
     takes: str
     condition: Callable[[str], Q]
     choices: Mapping[str, str] | None = None
+    few: type[Model] | None = None
+    """Whose rows are the choices instead: few enough to be listed."""
+    is_day: bool = False
+
+    def options(self) -> Mapping[str, str] | None:
+        """What can be chosen, value -> label, in at most 1 query; None where something is typed."""
+        if self.few is None:
+            return self.choices
+        return {str(row.pk): str(row) for row in self.few._default_manager.all()}
 
 
 def subscription_id(text: str) -> int | None:
@@ -56,22 +76,26 @@ def _one_of(field: str, choices: Mapping[str, str]) -> Filter:
     return Filter(f"one or several of {', '.join(choices)}, with commas between", condition, choices)
 
 
-def _named(field: str, model: type[Model], called: str) -> Filter:
-    """By name, in any case, or by key: a name that nobody has, or that several have, is a mistake."""
+def _named(field: str, model: type[Model], called: str, *, few: bool = False) -> Filter:
+    """By name, in any case, or by key: a name that nobody has, or that several have, is a mistake.
+
+    Digits are always a key, else the link to a company could lead to another one with that name.
+    """
 
     def condition(typed: str) -> Q:
         name = typed.strip()
         rows = model._default_manager.order_by()
-        keys = list(rows.filter(name__iexact=name).values_list("pk", flat=True)[:2])
-        if not keys and name.isascii() and name.isdigit() and len(name) < 19:
-            keys = list(rows.filter(pk=int(name)).values_list("pk", flat=True))
+        if name.isascii() and name.isdigit():
+            keys = list(rows.filter(pk=int(name)).values_list("pk", flat=True)) if len(name) < 19 else []
+        else:
+            keys = list(rows.filter(name__iexact=name).values_list("pk", flat=True)[:2])
         if not keys:
             raise BadFilter(f"There is no {called} “{name[:80]}”.")
         if len(keys) > 1:
             raise BadFilter(f"Several are called “{name[:80]}”: write the number of the {called} instead.")
         return Q(**{field: keys[0]})
 
-    return Filter(f"the name or the number of a {called}", condition)
+    return Filter(f"the name or the number of a {called}", condition, few=model if few else None)
 
 
 def _day(lookup: str, takes: str) -> Filter:
@@ -82,7 +106,7 @@ def _day(lookup: str, takes: str) -> Filter:
             raise BadFilter(f"“{typed[:40]}” is no date. Write it as 2027-03-01.") from None
         return Q(**{lookup: day})
 
-    return Filter(f"a date such as 2027-03-01: {takes}", condition)
+    return Filter(f"a date such as 2027-03-01: {takes}", condition, is_day=True)
 
 
 _YES_NO = {"1": "Yes", "0": "No"}
@@ -111,6 +135,12 @@ def _subscription_like(typed: str) -> Q:
     return Q(account__in=companies(typed))
 
 
+def _subscription_of(typed: str) -> Q:
+    if (key := subscription_id(typed)) is None:
+        raise BadFilter(f"“{typed[:40]}” is no subscription ID. Write it as SUB-000123.")
+    return Q(subscription=key)
+
+
 def _row_like(own: Callable[[str], Q | None], account: str) -> Callable[[str], Q]:
     def condition(typed: str) -> Q:
         if (exact := own(typed)) is not None:
@@ -128,15 +158,24 @@ def _order_like(typed: str) -> Q | None:
 
 
 def _charge_like(typed: str) -> Q | None:
-    return Q(order=key) if (key := order_id(typed)) is not None else None
+    if (key := order_id(typed)) is not None:
+        return Q(order=key)
+    line = int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 19 else 0
+    return Q(pk=line) if line and Charge.objects.filter(pk=line).exists() else None
 
 
-_STEMS = {action.stem: action.label for action in actions.ACTIONS.values()}
+# What leads to an order; the others are acts upon one, or look.
+_PLACED = (
+    actions.START, actions.INCREASE, actions.DECREASE, actions.SUSPEND, actions.ACTIVATE, actions.CANCEL,
+    actions.RENEW, actions.CONVERT, actions.CHANGE_SKU, actions.AUTO_RENEW, actions.CORRECT, actions.TAKE_THEIRS,
+    actions.PUSH_OURS,
+)  # fmt: skip
+_STEMS = {action.stem: action.label for action in _PLACED}
 _SEARCH = "what the search box takes: an ID, an order number or a part of a company's name"
 
 SUBSCRIPTIONS: dict[str, Filter] = {
     "status": _one_of("status", dict(S.choices)),
-    "product": _named("sku__product", Product, "product"),
+    "product": _named("sku__product", Product, "product", few=True),
     "account": _named("account", Account, "company"),
     "sku": _text(lambda code: Q(sku__code__iexact=code), "the code of a SKU"),
     "renews_before": _day("period_end__lt", "the period ends before it"),
@@ -148,6 +187,7 @@ ORDERS: dict[str, Filter] = {
     "action": _one_of("action", _STEMS),
     "needs_staff": _flag("needs_staff"),
     "account": _named("subscription__account", Account, "company"),
+    "subscription": _text(_subscription_of, "a subscription ID"),
     "placed_from": _day("placed_at__gte", "placed on it or later, UTC"),
     "placed_before": _day("placed_at__lt", "placed before it, UTC"),
     "q": _text(_row_like(_order_like, "subscription__account"), _SEARCH),
@@ -155,15 +195,27 @@ ORDERS: dict[str, Filter] = {
 CHARGES: dict[str, Filter] = {
     "kind": _one_of("kind", dict(ChargeKind.choices)),
     "account": _named("account", Account, "company"),
+    "subscription": _text(_subscription_of, "a subscription ID"),
     "booked_from": _day("booked_on__gte", "booked on it or later"),
     "booked_before": _day("booked_on__lt", "booked before it"),
     "q": _text(_row_like(_charge_like, "account"), _SEARCH),
 }
-_OF: dict[type[Model], dict[str, Filter]] = {Subscription: SUBSCRIPTIONS, Order: ORDERS, Charge: CHARGES}
+EVENTS: dict[str, Filter] = {"subscription": _text(_subscription_of, "a subscription ID")}
+VENDOR_CALLS: dict[str, Filter] = {
+    "purpose": _one_of("purpose", dict(Purpose.choices)),
+    "subscription": _text(_subscription_of, "a subscription ID"),
+}
+_OF: dict[type[Model], dict[str, Filter]] = {
+    Subscription: SUBSCRIPTIONS,
+    Order: ORDERS,
+    Charge: CHARGES,
+    Event: EVENTS,
+    VendorCall: VENDOR_CALLS,
+}
 
 
 def of(model: type[Model]) -> dict[str, Filter]:
-    """The words of a list by name; of Subscription, Order and Charge."""
+    """The words of a list by name; of Subscription, Order, Charge, Event and VendorCall."""
     return _OF[model]
 
 

@@ -17,7 +17,7 @@ from tests.test_bss_money import read
 pytestmark = pytest.mark.django_db
 
 ORDERS = reverse("admin:subscriptions_order_changelist")
-WAITING = f"{ORDERS}?status__exact=awaiting_approval"
+WAITING = f"{ORDERS}?status=awaiting_approval"
 
 
 def fresh(row):

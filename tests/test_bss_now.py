@@ -75,11 +75,11 @@ def test_six_are_shown_and_the_list_has_the_rest(operator):
     page = start_page(operator)
     shown = [order.number for order in (*held, *failed) if f">{order.number}<" in page]
     assert shown == [order.number for order in (*held[1:], *failed)]
-    assert f"{ORDERS}?needs_staff__exact=1&amp;status__in=placed,in_progress,needs_attention" in page
+    assert f"{ORDERS}?needs_staff=1&amp;status=placed,in_progress,needs_attention" in page
     assert page.count("There are more.") == 1
-    rest = operator.get(ORDERS, {"needs_staff__exact": 1, "status__in": "placed,in_progress,needs_attention"})
+    rest = operator.get(ORDERS, {"needs_staff": 1, "status": "placed,in_progress,needs_attention"})
     assert len(rest.context["cl"].result_list) == 7
-    assert len(operator.get(ORDERS, {"needs_staff__exact": 1}).context["cl"].result_list) == 13
+    assert len(operator.get(ORDERS, {"needs_staff": 1}).context["cl"].result_list) == 13
 
 
 def test_it_asks_the_database_as_often_for_two_as_for_many(operator, django_assert_num_queries):
@@ -105,12 +105,12 @@ def test_it_is_there_for_who_may_see_orders(cast, signed_in):
 def test_orders_under_way_are_the_placed_ones_too(operator):
     placed, sent = OrderFactory(status="placed"), OrderFactory(status="in_progress")
     OrderFactory()
-    address = f"{ORDERS}?status__in=placed,in_progress"
+    address = f"{ORDERS}?status=placed,in_progress"
     assert f'href="{address}">Orders under way</a>' in start_page(operator)
     assert [row.pk for row in operator.get(address).context["cl"].result_list] == [sent.pk, placed.pk]
 
 
 def test_a_list_narrowed_by_its_address_does_not_say_that_there_is_nothing_yet(operator):
     OrderFactory()
-    page = operator.get(f"{ORDERS}?status__in=placed,in_progress").content.decode()
+    page = operator.get(f"{ORDERS}?status=placed,in_progress").content.decode()
     assert "Nothing matches" in page

@@ -450,7 +450,7 @@ def test_the_page_says_period_price_and_what_is_charged_next(operator, begun, tr
     ):
         assert said in words
     assert "Line 1 " not in words
-    everything = f"{reverse('admin:subscriptions_charge_changelist')}?subscription__id__exact={subscription.pk}"
+    everything = f"{reverse('admin:subscriptions_charge_changelist')}?subscription={subscription.pk}"
     assert f'href="{everything}"' in page.content.decode()
     assert len(operator.get(everything).context["cl"].result_list) == 12
 

@@ -7,7 +7,7 @@ import pytest
 from subscriptions import clock, filters
 from subscriptions.filters import BadFilter
 from subscriptions.models import Charge, Order, Subscription
-from tests.factories import AccountFactory, OrderFactory, ProductFactory, SKUFactory, SubscriptionFactory
+from tests.factories import AccountFactory, ChargeFactory, OrderFactory, ProductFactory, SKUFactory, SubscriptionFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -71,6 +71,19 @@ def test_a_word_that_cannot_be_used_is_named(model, text, said):
     with pytest.raises(BadFilter) as bad:
         found(model, text)
     assert said in str(bad.value)
+
+
+def test_digits_are_always_a_number_and_never_a_name():
+    numbered = AccountFactory()
+    named = AccountFactory(name=str(numbered.pk))
+    wanted, _ = SubscriptionFactory(account=numbered), SubscriptionFactory(account=named)
+    assert found(Subscription, f"account={numbered.pk}") == {wanted}
+
+
+def test_a_line_of_the_ledger_by_its_number():
+    line, other = ChargeFactory(), ChargeFactory()
+    assert found(Charge, f"q={line.pk}") == {line}
+    assert found(Charge, f"subscription={other.subscription.number}") == {other}
 
 
 def test_two_of_one_name_are_told_apart_by_number():

@@ -23,12 +23,12 @@ def operator(cast, signed_in):
         "/bss/search/?q=%00",
         f"{BSS}/subscription/start/?q=%00",
         f"{BSS}/subscription/?q=%00",
-        f"{BSS}/subscription/?status__exact=%00",
+        f"{BSS}/subscription/?status=%00",
         f"{BSS}/order/?action=%00",
-        f"{BSS}/order/?status__exact=a%00b",
+        f"{BSS}/order/?status=a%00b",
         f"{BSS}/account/?q=%00",
         f"{BSS}/user/?q=%00",
-        f"{BSS}/vendorcall/?purpose__exact=%00",
+        f"{BSS}/vendorcall/?purpose=%00",
         f"{BSS}/vendorstate/%00/change/",
         f"{BSS}/order/?%00=1",
         "/subscriptions/?q=%00",
@@ -86,7 +86,7 @@ def test_the_pages_of_an_action_say_404_for_it_too(address, operator):
     assert operator.get(address, follow=True).status_code == 404
 
 
-@pytest.mark.parametrize("query", [{"q": LONG}, {"p": LONG}, {"q": f"SUB-{LONG}"}, {"account__id__exact": LONG}])
+@pytest.mark.parametrize("query", [{"q": LONG}, {"p": LONG}, {"q": f"SUB-{LONG}"}, {"account": LONG}])
 def test_a_list_asked_for_a_number_longer_than_any_key(query, operator):
     assert operator.get(f"{BSS}/subscription/", query).status_code in (200, 302)
 

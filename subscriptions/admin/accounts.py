@@ -150,7 +150,7 @@ class AccountAdmin(KeyedAdmin):
     @admin.display(description="Subscriptions")
     def subscriptions_link(self, row: Account) -> SafeString:
         address = reverse("admin:subscriptions_subscription_changelist")
-        return format_html('<a href="{}?account__id__exact={}">See its subscriptions</a>', address, row.pk)
+        return format_html('<a href="{}?account={}">See its subscriptions</a>', address, row.pk)
 
 
 class NewPersonForm(forms.ModelForm):

@@ -18,7 +18,7 @@ ACTS = (actions.APPROVE, actions.REJECT)
 
 def waiting_url() -> str:
     """The list of orders that wait for approval, the longest first."""
-    return f"{reverse('admin:subscriptions_order_changelist')}?status__exact={OrderStatus.AWAITING_APPROVAL}"
+    return f"{reverse('admin:subscriptions_order_changelist')}?status={OrderStatus.AWAITING_APPROVAL}"
 
 
 class ApprovalView(OrderActView):

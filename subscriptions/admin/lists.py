@@ -1,13 +1,19 @@
 """Lists that stay fast on large tables, and pages on which nothing can be edited."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.views.main import PAGE_VAR, ChangeList
+from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.utils.text import capfirst
+
+from subscriptions import filters
+from subscriptions.filters import BadFilter, Filter
+
+LABELS = {"account": "Company", "sku": "SKU", "needs_staff": "For staff to look at"}
 
 
 def key(text: str) -> int:
@@ -47,7 +53,74 @@ class KeyedChangeList(ChangeList):
         self.can_show_all = self.multi_page = False
 
 
-class OldestFirst(KeyedChangeList):
+class NarrowedChangeList(KeyedChangeList):
+    """The same, narrowed by the words of `filters` in the address; `refusal` says which of them cannot be used."""
+
+    refusal = ""
+
+    def get_filters_params(self, params: Any = None) -> Any:
+        """What is left to the stock admin: addresses that name a field."""
+        words = filters.of(self.model)
+        return {name: typed for name, typed in super().get_filters_params(params).items() if name not in words}
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
+        words = filters.of(self.model)
+        self.words = {name: typed for name, typed in self.params.items() if name in words and typed.strip()}
+        rows = super().get_queryset(request, exclude_parameters)
+        try:
+            return filters.narrow(rows, self.words.items())
+        except BadFilter as bad:
+            self.refusal = str(bad)
+            return rows.none()
+
+    @property
+    def narrowed(self) -> bool:
+        """By anything but the search box."""
+        return bool(self.words.keys() - {SEARCH_VAR})
+
+    def without_words(self) -> str:
+        """The address of the list with nothing but what was searched for."""
+        return self.get_query_string(dict.fromkeys(self.words.keys() - {SEARCH_VAR}))
+
+    def choices(self) -> Iterator[dict[str, Any]]:
+        """Words with a few values, each value a link."""
+        for name, word in self._words():
+            options = word.options()
+            if options is None:
+                continue
+            chosen = self.words.get(name, "").split(",")
+            links = [("All", self.get_query_string({name: None}), name not in self.words)]
+            for value, label in options.items():
+                links.append((label, self.get_query_string({name: value}), value in chosen))
+            yield {"label": self._label(name), "links": links}
+
+    def fields(self) -> list[dict[str, Any]]:
+        """Words for which something is typed."""
+        return [
+            {
+                "name": name,
+                "label": self._label(name),
+                "type": "date" if word.is_day else "text",
+                "value": self.words.get(name, ""),
+            }
+            for name, word in self._words()
+            if word.choices is None and word.few is None
+        ]
+
+    def kept(self) -> list[tuple[str, str]]:
+        """What the form of the fields carries along."""
+        typed = {field["name"] for field in self.fields()}
+        return [(name, value) for name, value in self.params.items() if name not in typed]
+
+    def _words(self) -> Iterator[tuple[str, Filter]]:
+        yield from ((name, word) for name, word in filters.of(self.model).items() if name != SEARCH_VAR)
+
+    @staticmethod
+    def _label(name: str) -> str:
+        return LABELS.get(name) or name.replace("_", " ").capitalize()
+
+
+class OldestFirst(NarrowedChangeList):
     """The same the other way round, for what waits in a queue."""
 
     def get_ordering(self, request: HttpRequest, queryset: Any) -> list[Any]:
@@ -87,3 +160,14 @@ class ReadOnlyAdmin(KeyedAdmin):
     ) -> HttpResponse:
         """The admin's own log is empty here: what happened stands on the page itself."""
         return redirect(f"admin:subscriptions_{self.opts.model_name}_change", object_id)
+
+
+class NarrowedAdmin(ReadOnlyAdmin):
+    """The same, with a list narrowed by the words of `filters`, among them what is typed into its search box."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return NarrowedChangeList
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        # `q` is one of the words.
+        return queryset, False

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import render
 from django.urls import URLPattern
@@ -13,9 +12,9 @@ from django.utils.safestring import SafeString
 
 from subscriptions import actions, clock, fulfilment, lifecycle
 from subscriptions.actions import Action, Situation
-from subscriptions.admin import approvals, planned, quoted, search, shortcut, words
+from subscriptions.admin import approvals, planned, quoted, shortcut, words
 from subscriptions.admin.flow import action_urls
-from subscriptions.admin.lists import KeyedChangeList, OldestFirst, ReadOnlyAdmin, key
+from subscriptions.admin.lists import NarrowedAdmin, NarrowedChangeList, OldestFirst, key
 from subscriptions.admin.order_acts import SettleOrderView, find_order
 from subscriptions.admin.shortcut import order_url
 from subscriptions.models import Event, Order, OrderStatus, Purpose, Subscription, VendorCall
@@ -24,33 +23,11 @@ from subscriptions.models import Event, Order, OrderStatus, Purpose, Subscriptio
 LOOKS = (2, 5, *[15] * 12)
 
 
-# What leads to an order; the others are acts upon one, or look.
-PLACED = (
-    actions.START, actions.INCREASE, actions.DECREASE, actions.SUSPEND, actions.ACTIVATE, actions.CANCEL,
-    actions.RENEW, actions.CONVERT, actions.CHANGE_SKU, actions.AUTO_RENEW, actions.CORRECT, actions.TAKE_THEIRS,
-    actions.PUSH_OURS,
-)  # fmt: skip
-
-
-class ActionFilter(admin.SimpleListFilter):
-    """Orders by what they want; the choices come from the table of actions, never from the rows."""
-
-    title = "action"
-    parameter_name = "action"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(action.stem, action.label) for action in PLACED]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Order]) -> QuerySet[Order]:
-        return queryset.filter(action=self.value()) if self.value() else queryset
-
-
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin):
+class OrderAdmin(NarrowedAdmin):
     list_display = ("number", "subscription_link", "wish", "costs", "state", "placed_by", "placed")
     list_display_links = ("number",)
     list_select_related = ("subscription__account", "actor")
-    list_filter = ("status", ActionFilter, "needs_staff")
     search_fields = ("pk",)
     search_help_text = "Order number (ORD-12), subscription ID (SUB-000123) or company."
 
@@ -70,14 +47,10 @@ class OrderAdmin(ReadOnlyAdmin):
 
     # The list.
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeyedChangeList]:
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[NarrowedChangeList]:
         # Whoever has waited longest for approval comes first.
-        waiting = request.GET.get("status__exact") == OrderStatus.AWAITING_APPROVAL
-        return OldestFirst if waiting else KeyedChangeList
-
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        text = search_term.strip()
-        return (search.matching_orders(queryset, text) if text else queryset), False
+        waiting = request.GET.get("status") == OrderStatus.AWAITING_APPROVAL
+        return OldestFirst if waiting else NarrowedChangeList
 
     @admin.display(description="Order")
     def number(self, row: Order) -> str:

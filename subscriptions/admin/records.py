@@ -8,7 +8,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from subscriptions.admin import shortcut, words
-from subscriptions.admin.lists import ReadOnlyAdmin
+from subscriptions.admin.lists import NarrowedAdmin, ReadOnlyAdmin
 from subscriptions.models import Event, VendorCall, VendorState
 
 
@@ -31,7 +31,7 @@ def _order(row: Any) -> SafeString | str:
 
 
 @admin.register(Event)
-class EventAdmin(ReadOnlyAdmin):
+class EventAdmin(NarrowedAdmin):
     list_display = ("when", "what", "subscription_link", "change", "who", "reason")
     list_display_links = ("when",)
     list_select_related = ("subscription", "actor")
@@ -64,11 +64,10 @@ class EventAdmin(ReadOnlyAdmin):
 
 
 @admin.register(VendorCall)
-class VendorCallAdmin(ReadOnlyAdmin):
+class VendorCallAdmin(NarrowedAdmin):
     list_display = ("when", "subscription_link", "order_link", "purpose", "result", "code", "latency")
     list_display_links = ("when",)
     list_select_related = ("subscription",)
-    list_filter = ("purpose",)
     fields = (
         "when", "finished", "subscription_link", "order_link", "purpose", "attempt", "transaction_id", "result", "code",
         "message", "http_status", "latency", "asked_text", "answered_text",

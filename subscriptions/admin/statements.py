@@ -7,7 +7,6 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, QueryDict
 from django.http.response import HttpResponseBase
@@ -20,10 +19,10 @@ from django.views.decorators.http import require_safe
 from subscriptions import actions, lifecycle, pricing
 from subscriptions import statements as ledger
 from subscriptions.actions import NotAllowed, Situation
-from subscriptions.admin import search, shortcut, words
+from subscriptions.admin import shortcut, words
 from subscriptions.admin.flow import ActionView, action_urls
 from subscriptions.admin.forms import ReasonForm
-from subscriptions.admin.lists import ReadOnlyAdmin, key
+from subscriptions.admin.lists import NarrowedAdmin, key
 from subscriptions.admin.shortcut import Link
 from subscriptions.lifecycle import charges
 from subscriptions.models import Account, Charge, ChargeKind, Order
@@ -46,11 +45,10 @@ def statement_url(charge: Charge) -> str:
 
 
 @admin.register(Charge)
-class ChargeAdmin(ReadOnlyAdmin):
+class ChargeAdmin(NarrowedAdmin):
     list_display = ("line", "booked", "company", "subscription_link", "order_link", "what", "amount_text")
     list_display_links = ("line",)
     list_select_related = ("account", "subscription")
-    list_filter = ("kind",)
     search_fields = ("pk",)
     search_help_text = "Line number, subscription ID (SUB-000123), order number (ORD-12) or company."
 
@@ -58,10 +56,6 @@ class ChargeAdmin(ReadOnlyAdmin):
         return [*action_urls("<int:pk>/correct", "subscriptions_charge_correct", CorrectView), *super().get_urls()]
 
     # The list.
-
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        text = search_term.strip()
-        return (_matching(queryset, text) if text else queryset), False
 
     @admin.display(description="Line")
     def line(self, row: Charge) -> int:
@@ -122,19 +116,6 @@ class ChargeAdmin(ReadOnlyAdmin):
             refusal=why_not_correct(charge, about),
         )
         return render(request, "admin/subscriptions/charge/page.html", context)
-
-
-def _matching(rows: QuerySet[Charge], text: str) -> QuerySet[Charge]:
-    """Narrow `rows` by an exact line number first, then an order, a subscription, a part of the company's name."""
-    if (order := search.order_id(text)) is not None:
-        return rows.filter(order=order)
-    if line := key(text):
-        exact = rows.filter(pk=line)
-        if exact.exists():
-            return exact
-    if (subscription := search.subscription_id(text)) is not None:
-        return rows.filter(subscription=subscription)
-    return rows.filter(account__in=Account.objects.filter(name__icontains=text))
 
 
 def find_charge(request: HttpRequest, pk: int) -> tuple[Charge, Situation]:

@@ -14,9 +14,9 @@ from django.utils.safestring import SafeString
 
 from subscriptions import actions, lifecycle, pricing, quotes, reconciliation
 from subscriptions.actions import NotAllowed, Situation, terms
-from subscriptions.admin import changes, codes, details, planned, renewals, search, shortcut, start, words
+from subscriptions.admin import changes, codes, details, planned, renewals, shortcut, start, words
 from subscriptions.admin.flow import action_urls
-from subscriptions.admin.lists import ReadOnlyAdmin, key
+from subscriptions.admin.lists import NarrowedAdmin, key
 from subscriptions.models import OPEN_ORDER, Event, Order, OrderStatus, Subscription, SubscriptionStatus
 
 ORDERS_SHOWN, EVENTS_SHOWN, CALLS_SHOWN, CHARGES_SHOWN = 10, 20, 10, 10
@@ -34,11 +34,10 @@ class Happening:
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(ReadOnlyAdmin):
+class SubscriptionAdmin(NarrowedAdmin):
     list_display = ("number", "company", "product", "state", "seat_count", "renews", "vendor")
     list_display_links = ("number",)
     list_select_related = ("account", "sku__product")
-    list_filter = ("status", "sku__product")
     search_fields = ("pk",)
     search_help_text = "Subscription ID (SUB-000123), order number (ORD-12) or company."
 
@@ -55,10 +54,6 @@ class SubscriptionAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
         ahead = Order.objects.filter(status__in=[*OPEN_ORDER, OrderStatus.SCHEDULED])
         return super().get_queryset(request).prefetch_related(Prefetch("orders", ahead, to_attr="ahead"))
-
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        text = search_term.strip()
-        return (search.matching_subscriptions(queryset, text) if text else queryset), False
 
     @admin.display(description="ID")
     def number(self, row: Subscription) -> str:
@@ -212,4 +207,4 @@ def _order_row(order: Order) -> dict[str, Any]:
 
 def _all_of(model: str, subscription: Subscription) -> str:
     address = reverse(f"admin:subscriptions_{model}_changelist")
-    return f"{address}?subscription__id__exact={subscription.pk}"
+    return f"{address}?subscription={subscription.pk}"
