@@ -80,6 +80,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "portal.viewing.ViewingMiddleware",
 ]
 ROOT_URLCONF = "portal.urls"
 WSGI_APPLICATION = "portal.wsgi.application"
@@ -94,6 +95,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "portal.theme.theme",
+                "portal.viewing.whose_eyes",
             ]
         },
     }
@@ -157,6 +159,8 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "Seatdesk: "
 ACCOUNT_REAUTHENTICATION_TIMEOUT = env.int("REAUTHENTICATION_TIMEOUT", default=15 * 60)
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
+# Seconds for which staff view as a customer before it ends by itself.
+VIEWING_LIMIT = env.float("VIEWING_LIMIT", default=30 * 60)
 # The browser tests sign in more often within a minute than a person would.
 ACCOUNT_RATE_LIMITS: bool | dict[str, str] = False if TESTING else {}
 CACHES = {

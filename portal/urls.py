@@ -5,7 +5,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path, re_path
 
-from portal import health, home, metrics, theme
+from portal import health, home, metrics, theme, viewing
 
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
@@ -39,6 +39,7 @@ urlpatterns = [
     path("metrics", metrics.metrics, name="metrics"),
     path("", home.home, name="home"),
     path("theme/", theme.choose, name="theme"),
+    path("viewing/stop/", viewing.stop, name="stop_viewing"),
     path("account/", include(sign_in)),
     path("bss/", admin.site.urls),
     path("", include("subscriptions.storefront.urls")),

@@ -20,10 +20,10 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from portal.sign_in_forms import ResetPasswordForm
-from subscriptions.admin import statements
+from subscriptions.admin import statements, view_as_customer
 from subscriptions.admin.catalogue import clean_currency
 from subscriptions.admin.flow import action_urls
-from subscriptions.admin.lists import KeyedAdmin
+from subscriptions.admin.lists import KeyedAdmin, key
 from subscriptions.admin.start import StartView
 from subscriptions.models import Account, Member, Role, User
 
@@ -145,7 +145,15 @@ class AccountAdmin(KeyedAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         start = action_urls("<int:pk>/start", "subscriptions_account_start", StartView)
-        return [*start, *statements.urls(), *super().get_urls()]
+        return [*start, *statements.urls(), *view_as_customer.urls(), *super().get_urls()]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The account with its members, and below them who of the staff looked with a customer's eyes."""
+        account = Account.objects.filter(pk=key(object_id)).first()
+        shown = {"viewings": view_as_customer.log(account)} if account else {}
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **shown})
 
     @admin.display(description="Subscriptions")
     def subscriptions_link(self, row: Account) -> SafeString:

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 
-from subscriptions import actions, reconciliation
+from subscriptions import actions, reconciliation, viewing
 from subscriptions.actions import Action, NotAllowed, Situation
 from subscriptions.admin import words
 from subscriptions.models import Order, OrderStatus, Subscription, SubscriptionStatus
@@ -18,6 +18,14 @@ from subscriptions.models import Order, OrderStatus, Subscription, SubscriptionS
 
 def subscription_url(pk: int, page: str = "change", *more: str) -> str:
     return reverse(f"admin:subscriptions_subscription_{page}", args=[pk, *more])
+
+
+def viewing_url(user: Any, subscription: Subscription) -> str:
+    """Where to view it as its customer does, for those who may; else an empty text."""
+    if viewing.why_not(user):
+        return ""
+    address = reverse("admin:subscriptions_account_view_as_customer", args=[subscription.account_id])
+    return f"{address}?subscription={subscription.pk}"
 
 
 def order_url(pk: int, page: str = "change") -> str:
@@ -152,6 +160,7 @@ def frame(request: HttpRequest, about: Situation, *, title: str, current: str = 
         "subscription_url": subscription_url(subscription.pk),
         "menu": menu(about, current),
         "further": further(about, current),
+        "view_as_customer": viewing_url(request.user, subscription),
         "open_order": about.open_order,
         "intent": words.intent_words(about.open_order) if about.open_order else "",
         **more,

@@ -12,33 +12,40 @@ from subscriptions import actions
 from subscriptions.actions import STOREFRONT, Action, NotAllowed, Situation
 from subscriptions.models import Account, Member, Order, Role, Subscription, User
 from subscriptions.storefront import targets
+from subscriptions.viewing import Sight
 
 
 class SignedIn(HttpRequest):
-    """A request behind LoginRequiredMiddleware."""
+    """A request behind LoginRequiredMiddleware and ViewingMiddleware.
+
+    `eyes` is whom a page is made for, and `user` who acts. Both are the same person but while staff view as a customer,
+    which is `viewing`; nothing but GET gets here then.
+    """
 
     user: User
+    eyes: User
+    viewing: Sight | None
     htmx: HtmxDetails
 
 
 def subscription_or_404(request: SignedIn, pk: int) -> Subscription:
     """The subscription with its SKU, product and account; somebody else's is a 404."""
-    rows = Subscription.objects.visible_to(request.user).select_related("sku__product", "account")
+    rows = Subscription.objects.visible_to(request.eyes).select_related("sku__product", "account")
     return get_object_or_404(rows, pk=pk)
 
 
 def situation_or_404(request: SignedIn, pk: int) -> Situation:
     """The subscription with its terms and the person's role, in 1 query: for prices, which no order changes."""
-    rows = Subscription.objects.visible_to(request.user).select_related("sku__product", "account")
+    rows = Subscription.objects.visible_to(request.eyes).select_related("sku__product", "account")
     found = rows.annotate(role=F("account__members__role")).filter(pk=pk).first()
     if found is None:
         raise Http404
-    return Situation(found, request.user, STOREFRONT, Role(found.role))
+    return Situation(found, request.eyes, STOREFRONT, Role(found.role))
 
 
 def order_or_404(request: SignedIn, pk: int) -> Order:
     """The order with all that its page names; somebody else's is a 404."""
-    rows = Order.objects.visible_to(request.user).select_related(
+    rows = Order.objects.visible_to(request.eyes).select_related(
         "subscription__sku__product", "subscription__account", "actor"
     )
     return get_object_or_404(rows, pk=pk)

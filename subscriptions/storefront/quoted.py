@@ -90,7 +90,7 @@ def _read(request: SignedIn) -> Sent | None:
 
 
 def _ask(request: SignedIn, pk: int, page: CheckPage, shown: Pinned | None = None) -> Proposal | HttpResponse:
-    about = actions.situation(subscription_or_404(request, pk), actor=request.user, audience=STOREFRONT)
+    about = actions.situation(subscription_or_404(request, pk), actor=request.eyes, audience=STOREFRONT)
     try:
         if refusal := page.action.why_not(about):
             raise refusal

@@ -14,6 +14,7 @@ from subscriptions.storefront.views import (
     sku,
     statements,
     subscriptions,
+    viewings,
 )
 
 app_name = "storefront"
@@ -46,6 +47,7 @@ urlpatterns = [
     path("orders/<int:pk>/progress/", orders.progress, name="order_progress"),
     path("orders/<int:pk>/undo/", orders.undo, name="undo"),
     path("notices/", notices.notices, name="notices"),
+    path("viewings/", viewings.viewings, name="viewings"),
     path("statements/", statements.statements, name="statements"),
     path("statements/<int:pk>/<str:month>/", statements.statement, name="statement"),
     path("statements/<int:pk>/<str:month>/csv/", statements.statement_csv, name="statement_csv"),

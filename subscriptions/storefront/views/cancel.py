@@ -23,7 +23,7 @@ def field(request: SignedIn, pk: int) -> HttpResponse:
     The reason travels in POSTs alone: addresses end up in logs and histories.
     """
     subscription = subscription_or_404(request, pk)
-    about = actions.situation(subscription, actor=request.user, audience=STOREFRONT)
+    about = actions.situation(subscription, actor=request.eyes, audience=STOREFRONT)
     if refusal := CANCEL.why_not(about):
         return refused(request, subscription, CANCEL, refusal)
     return _field_page(request, about)

@@ -23,7 +23,7 @@ PAGE = 25
 @require_safe
 def catalogue(request: SignedIn) -> HttpResponse:
     """All products that the company can buy, by name, pages by key; the number of queries is always the same."""
-    memberships = memberships_of(request.user)
+    memberships = memberships_of(request.eyes)
     member = member_for(memberships, request.GET.get("account", ""))
     form = _ask_form(request, memberships, member)
     sought = request.GET.get("q", "").strip()[:100]
@@ -104,7 +104,7 @@ class Way:
 def product(request: SignedIn, pk: int) -> HttpResponse:
     """One product: what it is, its SKUs with range and prices, what is agreed, and the way to buy it."""
     found = get_object_or_404(Product, pk=pk, is_sold=True)
-    memberships = memberships_of(request.user)
+    memberships = memberships_of(request.eyes)
     member = member_for(memberships, request.GET.get("account", ""))
     form = _ask_form(request, memberships, member)
     context: dict[str, Any] = {
@@ -115,7 +115,7 @@ def product(request: SignedIn, pk: int) -> HttpResponse:
     }
     if member is not None:
         sold = sold_to(member.account, _skus([found]), _asked(form), limits=True)
-        about = actions.situation(Subscription(account=member.account), actor=request.user, audience=actions.STOREFRONT)
+        about = actions.situation(Subscription(account=member.account), actor=request.eyes, audience=actions.STOREFRONT)
         context["refusal"] = refusal = actions.START.why_not(about)
         trials = not lifecycle.had_trial(member.account, found)
         several = str(member.account_id) if len(memberships) > 1 else ""

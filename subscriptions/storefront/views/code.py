@@ -20,11 +20,17 @@ from subscriptions.storefront.forms import MailCodeForm
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
 def code(request: SignedIn, pk: int) -> HttpResponse:
-    """The page of the code; `how` in a POST is show, download or mail. Never kept by a cache (`no-store`)."""
+    """The page of the code; `how` in a POST is show, download or mail. Never kept by a cache (`no-store`).
+
+    Staff who view as a customer see nothing of it, not even its end.
+    """
     subscription = subscription_or_404(request, pk)
-    about = actions.situation(subscription, actor=request.user, audience=STOREFRONT)
+    about = actions.situation(subscription, actor=request.eyes, audience=STOREFRONT)
     if refusal := CODE.why_not(about):
         return refused(request, subscription, CODE, refusal)
+    if request.viewing:
+        context = {"subscription": subscription, "account": subscription.account}
+        return render(request, "storefront/code_unseen.html", context)
     return confirm_first(request, request.path) or _answer(request, subscription)
 
 
@@ -63,7 +69,7 @@ def _may_see(subscription: Subscription) -> list[Member]:
 
 
 def _own(members: list[Member], request: SignedIn) -> int | None:
-    return next((one.pk for one in members if one.user_id == request.user.pk), None)
+    return next((one.pk for one in members if one.user_id == request.eyes.pk), None)
 
 
 @sensitive_variables("shown")

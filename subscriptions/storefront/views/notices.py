@@ -62,7 +62,7 @@ class Company:
 @require_http_methods(["GET", "HEAD", "POST"])
 def notices(request: SignedIn) -> HttpResponse:
     """The page with a checkbox for each kind of email that can reach the person; a POST saves all of them."""
-    members = list(Member.objects.filter(user=request.user).select_related("account").order_by("account__name"))
+    members = list(Member.objects.filter(user=request.eyes).select_related("account").order_by("account__name"))
     if request.method == "POST":
         for member in members:
             # A company that the page did not show yet must not be read as "nothing ticked".

@@ -22,7 +22,7 @@ PAGE = 25
 @require_safe
 def orders(request: SignedIn) -> HttpResponse:
     """All orders of the person's accounts, newest first, pages by key; `subscription` narrows them to one."""
-    accounts = accounts_of(request.user)
+    accounts = accounts_of(request.eyes)
     narrowed = Q()
     of = request.GET.get("subscription", "")
     if re.fullmatch(r"[0-9]{1,18}", of):
@@ -31,7 +31,7 @@ def orders(request: SignedIn) -> HttpResponse:
     if re.fullmatch(r"[0-9]{1,18}", after):
         narrowed &= Q(pk__lt=int(after))
     rows = (
-        Order.objects.visible_to(request.user)
+        Order.objects.visible_to(request.eyes)
         .filter(narrowed)
         .select_related("subscription__sku__product", "subscription__account", "actor")
         .defer("subscription__activation_code")
@@ -84,7 +84,7 @@ def _leads_to_code(request: SignedIn, order: Order) -> bool:
     """Is the activation code what the order was for, ready, and for this person? At most 2 queries."""
     if order.action != actions.START.stem or order.status != OrderStatus.COMPLETED:
         return False
-    return CODE.why_not(actions.situation(order.subscription, actor=request.user, audience=STOREFRONT)) is None
+    return CODE.why_not(actions.situation(order.subscription, actor=request.eyes, audience=STOREFRONT)) is None
 
 
 def undo_words(order: Order) -> str:
@@ -98,7 +98,7 @@ def _why_not_undo(request: SignedIn, order: Order) -> NotAllowed | None:
     """At most 2 queries, and none for an order that does not wait."""
     if order.status not in (OrderStatus.SCHEDULED, OrderStatus.AWAITING_APPROVAL):
         return NotAllowed("order_status", f"{order.number} no longer waits.")
-    about = actions.situation(order.subscription, actor=request.user, audience=STOREFRONT, order=order)
+    about = actions.situation(order.subscription, actor=request.eyes, audience=STOREFRONT, order=order)
     return lifecycle.why_not_undo(about)
 
 
@@ -116,7 +116,7 @@ def undo(request: SignedIn, pk: int) -> HttpResponse:
         except NotAllowed as refusal:
             return refused(request, subscription, UNDO, refusal)
         return redirect("storefront:order", pk)
-    about = actions.situation(subscription, actor=request.user, audience=STOREFRONT, order=found)
+    about = actions.situation(subscription, actor=request.eyes, audience=STOREFRONT, order=found)
     if why_not := lifecycle.why_not_undo(about):
         return refused(request, subscription, UNDO, why_not)
     context = {

@@ -25,7 +25,7 @@ ENDS_LATER = "The trial would end on another day than the page said. Look at the
 def _wanted(request: SignedIn, pk: int, asked: QueryDict) -> Wanted | HttpResponse:
     """What the person wants to buy, in 2 queries; a 404 for somebody else's company."""
     sku = get_object_or_404(SKU.objects.select_related("product"), pk=pk)
-    found = purchase.wanted(request.user, sku, asked, memberships_of(request.user))
+    found = purchase.wanted(request.eyes, sku, asked, memberships_of(request.eyes))
     if found is not None:
         return found
     nobody = NotAllowed("role", "You are in no account yet. Ask the person who invited you, or your distributor.")

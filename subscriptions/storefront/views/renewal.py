@@ -52,7 +52,7 @@ def keep(request: SignedIn, pk: int) -> HttpResponse:
     ):
         # The same page sent twice: the end that it was about is gone.
         return back
-    about = actions.situation(subscription, actor=request.user, audience=STOREFRONT)
+    about = actions.situation(subscription, actor=request.eyes, audience=STOREFRONT)
     if refusal := KEEP.why_not(about):
         return refused(request, subscription, KEEP, refusal)
     planned = about.scheduled

@@ -33,7 +33,7 @@ NO_NUMBER = Price("Price", sentence="You see the price here once the number is p
 def field(request: SignedIn, pk: int, stem: str) -> HttpResponse:
     """Page 1: the new total, and what it costs. Minus, plus and Calculate price come back here; the input is kept."""
     action, subscription = ACTIONS[stem], subscription_or_404(request, pk)
-    about = actions.situation(subscription, actor=request.user, audience=STOREFRONT)
+    about = actions.situation(subscription, actor=request.eyes, audience=STOREFRONT)
     if refusal := action.why_not(about):
         return refused(request, subscription, action, refusal)
     form = SeatsForm(action=action, subscription=subscription)

@@ -26,7 +26,7 @@ from subscriptions.storefront.targets import nearest, whens
 def field(request: SignedIn, pk: int) -> HttpResponse:
     """Page 1: what it can change to; and, with `sku`, how many seats of that one, when, and what it costs."""
     subscription = subscription_or_404(request, pk)
-    about = actions.situation(subscription, actor=request.user, audience=STOREFRONT)
+    about = actions.situation(subscription, actor=request.eyes, audience=STOREFRONT)
     if refusal := CHANGE_SKU.why_not(about):
         return refused(request, subscription, CHANGE_SKU, refusal)
     declared = subscription.sku.sold_targets()

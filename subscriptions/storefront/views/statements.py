@@ -15,7 +15,7 @@ from subscriptions.storefront.access import SignedIn
 @require_safe
 def statements(request: SignedIn) -> HttpResponse:
     """The months of every account whose statements the person may see, newest first, pages by key."""
-    memberships = list(Member.objects.filter(user=request.user).select_related("account").order_by("account__name"))
+    memberships = list(Member.objects.filter(user=request.eyes).select_related("account").order_by("account__name"))
     accounts = [one.account for one in memberships if one.role in ledger.SEES_STATEMENTS]
     if memberships and not accounts:
         return refused(request, memberships[0].account)
@@ -69,7 +69,7 @@ def statement_csv(request: SignedIn, pk: int, month: str) -> HttpResponseBase:
 
 def _account(request: SignedIn, pk: int) -> tuple[Account, HttpResponse | None]:
     """The account, and the page of refusal when the person's role does not see its statements; 404 for strangers."""
-    member = get_object_or_404(Member.objects.select_related("account"), user=request.user, account=pk)
+    member = get_object_or_404(Member.objects.select_related("account"), user=request.eyes, account=pk)
     if member.role in ledger.SEES_STATEMENTS:
         return member.account, None
     return member.account, refused(request, member.account)

@@ -24,11 +24,11 @@ S = SubscriptionStatus
 @require_safe
 def subscriptions(request: SignedIn) -> HttpResponse:
     """All subscriptions of the person's accounts: what needs attention first, what is over last, pages by key."""
-    memberships = memberships_of(request.user)
+    memberships = memberships_of(request.eyes)
     accounts = [one.account for one in memberships]
     sought = request.GET.get("q", "").strip()[:100]
     status = request.GET.get("status", "")
-    found = matching(Subscription.objects.visible_to(request.user), sought)
+    found = matching(Subscription.objects.visible_to(request.eyes), sought)
     counts = dict(found.order_by().values_list("status").annotate(Count("pk")))
     if status in S.values:
         found = found.filter(status=status)
@@ -159,7 +159,7 @@ def page_of(rows: QuerySet[Subscription], after: str) -> tuple[list[Subscription
 def subscription(request: SignedIn, pk: int) -> HttpResponse:
     """One subscription: what it is and costs, what can be done with it and why not, what is planned, what happened."""
     found = subscription_or_404(request, pk)
-    about = actions.situation(found, actor=request.user, audience=actions.STOREFRONT)
+    about = actions.situation(found, actor=request.eyes, audience=actions.STOREFRONT)
     lines = words.history(found)
     prices = quotes.load([found])
     further = _further(actions.offers(FURTHER, about), found)
