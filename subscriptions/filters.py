@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-from django.db.models import Model, Q, QuerySet
+from django.conf import settings
+from django.db.models import Max, Model, Q, QuerySet
 
-from subscriptions import actions
+from subscriptions import actions, clock
 from subscriptions.models import (
     Account,
     Charge,
@@ -22,6 +23,10 @@ from subscriptions.models import (
     VendorCall,
 )
 from subscriptions.models import SubscriptionStatus as S
+from subscriptions.vendors.port import Outcome
+
+# Of the newest vendor calls so many are looked through for trouble.
+NEWEST_CALLS = 10_000
 
 SUBSCRIPTION_ID = re.compile(r"(?i)(?:SUB[- ]?)?0*(\d{1,18})")
 ORDER_NUMBER = re.compile(r"(?i)ORD[- ]?0*(\d{1,18})")
@@ -98,13 +103,15 @@ def _named(field: str, model: type[Model], called: str, *, few: bool = False) ->
     return Filter(f"the name or the number of a {called}", condition, few=model if few else None)
 
 
-def _day(lookup: str, takes: str) -> Filter:
+def _day(lookup: str, takes: str, *, instant: bool = False) -> Filter:
+    """By a date, or by the instant at which it begins in UTC."""
+
     def condition(typed: str) -> Q:
         try:
             day = date.fromisoformat(typed.strip())
         except ValueError:
             raise BadFilter(f"“{typed[:40]}” is no date. Write it as 2027-03-01.") from None
-        return Q(**{lookup: day})
+        return Q(**{lookup: datetime.combine(day, time(), tzinfo=UTC) if instant else day})
 
     return Filter(f"a date such as 2027-03-01: {takes}", condition, is_day=True)
 
@@ -112,13 +119,13 @@ def _day(lookup: str, takes: str) -> Filter:
 _YES_NO = {"1": "Yes", "0": "No"}
 
 
-def _flag(field: str) -> Filter:
+def _flag(yes: Callable[[], Q], takes: str = "1 or 0") -> Filter:
     def condition(typed: str) -> Q:
         if typed not in _YES_NO:
             raise BadFilter(f"“{typed[:40]}” is neither 1 nor 0.")
-        return Q(**{field: typed == "1"})
+        return yes() if typed == "1" else ~yes()
 
-    return Filter("1 or 0", condition, _YES_NO)
+    return Filter(takes, condition, _YES_NO)
 
 
 def _text(condition: Callable[[str], Q], takes: str) -> Filter:
@@ -164,6 +171,23 @@ def _charge_like(typed: str) -> Q | None:
     return Q(pk=line) if line and Charge.objects.filter(pk=line).exists() else None
 
 
+# What a customer is told takes longer than usual: it counts from when it was last asked for.
+def _is_late() -> Q:
+    since = clock.now() - timedelta(seconds=settings.TAKING_LONG)
+    return (
+        Q(status__in=[OrderStatus.PLACED, OrderStatus.IN_PROGRESS], placed_at__lte=since)
+        & (Q(retried_at__isnull=True) | Q(retried_at__lte=since))
+        & (Q(due_at__isnull=True) | Q(due_at__lte=since))
+    )
+
+
+# Calls have no index of their outcomes, since each is written twice; so it is asked of the newest alone.
+def _in_trouble() -> Q:
+    newest = VendorCall.objects.aggregate(newest=Max("pk"))["newest"] or 0
+    lately = Q(pk__gt=newest - NEWEST_CALLS, finished_at__gte=clock.now() - timedelta(days=1))
+    return lately & Q(outcome__in=[Outcome.TRANSIENT, Outcome.UNKNOWN, Outcome.CREDENTIALS])
+
+
 # What leads to an order; the others are acts upon one, or look.
 _PLACED = (
     actions.START, actions.INCREASE, actions.DECREASE, actions.SUSPEND, actions.ACTIVATE, actions.CANCEL,
@@ -179,17 +203,19 @@ SUBSCRIPTIONS: dict[str, Filter] = {
     "account": _named("account", Account, "company"),
     "sku": _text(lambda code: Q(sku__code__iexact=code), "the code of a SKU"),
     "renews_before": _day("period_end__lt", "the period ends before it"),
-    "ends_before": _day("ends_at__lt", "the service ends before it"),
+    "ends_before": _day("ends_at__lt", "the service ends before it, UTC", instant=True),
     "q": _text(_subscription_like, _SEARCH),
 }
 ORDERS: dict[str, Filter] = {
     "status": _one_of("status", dict(OrderStatus.choices)),
     "action": _one_of("action", _STEMS),
-    "needs_staff": _flag("needs_staff"),
+    "needs_staff": _flag(lambda: Q(needs_staff=True)),
+    "late": _flag(_is_late, "1 or 0: asked for more than two minutes ago, and still on its way"),
     "account": _named("subscription__account", Account, "company"),
     "subscription": _text(_subscription_of, "a subscription ID"),
-    "placed_from": _day("placed_at__gte", "placed on it or later, UTC"),
-    "placed_before": _day("placed_at__lt", "placed before it, UTC"),
+    "placed_from": _day("placed_at__gte", "placed on it or later, UTC", instant=True),
+    "placed_before": _day("placed_at__lt", "placed before it, UTC", instant=True),
+    "finished_from": _day("finished_at__gte", "finished on it or later, UTC", instant=True),
     "q": _text(_row_like(_order_like, "subscription__account"), _SEARCH),
 }
 CHARGES: dict[str, Filter] = {
@@ -203,6 +229,7 @@ CHARGES: dict[str, Filter] = {
 EVENTS: dict[str, Filter] = {"subscription": _text(_subscription_of, "a subscription ID")}
 VENDOR_CALLS: dict[str, Filter] = {
     "purpose": _one_of("purpose", dict(Purpose.choices)),
+    "trouble": _flag(_in_trouble, "1 or 0: of the last day, and not reached, not let in or without a clear answer"),
     "subscription": _text(_subscription_of, "a subscription ID"),
 }
 _OF: dict[type[Model], dict[str, Filter]] = {

@@ -1,13 +1,21 @@
 """The words that narrow lists, commands and runs."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
 from subscriptions import clock, filters
 from subscriptions.filters import BadFilter
-from subscriptions.models import Charge, Order, Subscription
-from tests.factories import AccountFactory, ChargeFactory, OrderFactory, ProductFactory, SKUFactory, SubscriptionFactory
+from subscriptions.models import Charge, Order, Subscription, VendorCall
+from tests.factories import (
+    AccountFactory,
+    ChargeFactory,
+    OrderFactory,
+    ProductFactory,
+    SKUFactory,
+    SubscriptionFactory,
+    VendorCallFactory,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -53,6 +61,49 @@ def test_days_leave_out_the_day_itself_where_they_say_before():
     )
     assert found(Subscription, f"renews_before={today + timedelta(4)}") == {early}
     assert found(Subscription, f"renews_before={today + timedelta(5)}") == {early, late}
+
+
+def test_instants_are_compared_with_the_beginning_of_the_day_in_utc():
+    day = clock.now().astimezone(UTC).date()
+    midnight = datetime.combine(day, time(), tzinfo=UTC)
+    before, then = (OrderFactory(placed_at=at, finished_at=at) for at in (midnight - timedelta(seconds=1), midnight))
+    assert found(Order, f"placed_before={day}") == {before}
+    assert found(Order, f"finished_from={day - timedelta(1)}") == {before, then}
+    assert found(Order, f"placed_from={day}") == found(Order, f"finished_from={day}") == {then}
+    ending = SubscriptionFactory(status="ending", ends_at=midnight)
+    assert found(Subscription, f"ends_before={day}") == set()
+    assert found(Subscription, f"ends_before={day + timedelta(1)}") == {ending}
+
+
+def test_late_is_what_is_on_its_way_for_longer_than_usual():
+    now = clock.now()
+    long_ago, just_now = now - timedelta(minutes=3), now - timedelta(minutes=1)
+    late = {
+        OrderFactory(status="placed", placed_at=long_ago),
+        OrderFactory(status="in_progress", placed_at=long_ago, retried_at=long_ago),
+        OrderFactory(status="placed", placed_at=now - timedelta(days=9), due_at=long_ago),
+    }
+    fine = {
+        OrderFactory(status="placed", placed_at=just_now),
+        OrderFactory(status="placed", placed_at=long_ago, retried_at=just_now),
+        OrderFactory(status="placed", placed_at=now - timedelta(days=9), due_at=just_now),
+        OrderFactory(status="completed", placed_at=long_ago),
+        OrderFactory(status="needs_attention", placed_at=long_ago),
+    }
+    assert found(Order, "late=1") == late
+    assert found(Order, "late=0") == fine
+
+
+def test_trouble_is_a_call_of_the_last_day_without_a_clear_answer(monkeypatch):
+    now = clock.now()
+    old = VendorCallFactory(outcome="transient", finished_at=now - timedelta(hours=25))
+    clear = ("done", "rejected", "already_done", "unsupported")
+    bad = {VendorCallFactory(outcome=one, finished_at=now) for one in ("transient", "unknown", "credentials")}
+    fine = {VendorCallFactory(outcome=one, finished_at=now) for one in clear} | {VendorCallFactory()}
+    assert found(VendorCall, "trouble=1") == bad
+    assert found(VendorCall, "trouble=0") == fine | {old}
+    monkeypatch.setattr(filters, "NEWEST_CALLS", len(fine))
+    assert found(VendorCall, "trouble=1") == set()
 
 
 @pytest.mark.parametrize(
