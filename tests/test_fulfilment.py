@@ -925,8 +925,7 @@ class TestUpkeep:
         put_job("fulfil", "doing", worker=lost_worker, lock="subscription-1", args={"order_id": 1})
         put_job("fulfil", "doing", lock="subscription-2", args={"order_id": 2})
         rescue()
-        assert sorted(jobs("todo")) == ["fulfil", "fulfil", "sweep"]
-        assert jobs("doing") == []
+        assert (sorted(jobs("todo")), jobs("doing")) == (["fulfil", "fulfil", "sweep"], [])
 
     @pytest.mark.django_db(transaction=True)
     def test_rescue_leaves_living_workers_alone(self, empty_queue):
