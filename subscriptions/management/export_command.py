@@ -1,0 +1,116 @@
+"""The base of the commands that write a list to a file, or to standard output."""
+
+import os
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from django.core.management import CommandError
+from django.db import Error
+from django_rich.management import RichCommand
+from rich.progress import Progress, SpinnerColumn, TextColumn
+
+from subscriptions import exports, filters
+from subscriptions.exports import Table
+from subscriptions.filters import BadFilter
+from subscriptions.management.outfile import whole
+
+_MISUSED, _INTERRUPTED = 2, 130
+
+
+class ExportCommand(RichCommand):
+    """A thin file for each: its table and an example."""
+
+    table: Table
+    example: str
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.formatter_class = RawDescriptionHelpFormatter
+        words = filters.of(self.table.model)
+        parser.add_argument(
+            "--where",
+            action="append",
+            default=[],
+            metavar="WORD=VALUE",
+            help="only those that this finds, such as status=active; may be repeated, and then all must hold",
+        )
+        parser.add_argument(
+            "--out", type=Path, metavar="FILE", help="write this file, whole or not at all; else standard output (CSV)"
+        )
+        parser.add_argument(
+            "--format", choices=sorted(exports.WRITERS), help="csv or xlsx; the name of the file says it otherwise"
+        )
+        parser.epilog = "\n".join(
+            [
+                "Columns:",
+                *_listed((column.name, column.about) for column in self.table.columns),
+                "",
+                "Days are written as 2027-03-01, instants as 2027-03-01T12:30:00Z (UTC), amounts with a decimal point.",
+                "A text that a spreadsheet could take for a formula has an apostrophe before it. No column holds an",
+                f"activation code. A workbook goes on in a further sheet after {exports.SHEET_ROWS - 1:,} rows.",
+                "",
+                "Words for --where:",
+                *_listed((name, word.takes) for name, word in words.items()),
+                "",
+                f"Example:\n  {self.example}",
+            ]
+        )
+
+    def handle(self, *, where: list[str], out: Path | None, format: str | None, **options: Any) -> None:
+        """Exit code 1 when the file could not be completed, 2 when asked for the impossible, 130 when interrupted."""
+        try:
+            rows = filters.narrow(self.table.model._default_manager.all(), filters.parse(where))
+        except BadFilter as bad:
+            raise CommandError(str(bad), returncode=_MISUSED) from None
+        write = exports.WRITERS[self._format(out, format)]
+        try:
+            if out is None:
+                _print(lambda stream: write(rows, self.table, stream))
+                return
+            with whole(out) as stream, self._progress() as told:
+                count = write(rows, self.table, stream, told=told)
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted. Nothing was written.", returncode=_INTERRUPTED) from None
+        except Error as error:
+            raise CommandError(f"The database failed: {str(error).strip().partition(chr(10))[0]}") from None
+        self.console.print(f"{count:,} rows are in {out}.", markup=False, highlight=False, soft_wrap=True)
+
+    def _format(self, out: Path | None, told: str | None) -> str:
+        if out is None:
+            if told == "xlsx":
+                raise CommandError("A workbook needs a file: --out FILE.", returncode=_MISUSED)
+            return "csv"
+        found = told or exports.suffix(out)
+        if not found:
+            raise CommandError(
+                f"{out} ends neither in .csv nor in .xlsx: say --format csv or --format xlsx.", returncode=_MISUSED
+            )
+        return found
+
+    @contextmanager
+    def _progress(self) -> Iterator[Callable[[int], None]]:
+        """How many rows are written; of how many would take as long to find out."""
+        with Progress(
+            SpinnerColumn(), TextColumn("{task.completed:,.0f} rows"), console=self.console, transient=True,
+            disable=not self.console.is_terminal,
+        ) as progress:  # fmt: skip
+            task = progress.add_task("", total=None)
+            yield lambda count: progress.update(task, completed=count)
+
+
+def _listed(rows: Any) -> list[str]:
+    return [f"  {name:<16}{about}" for name, about in rows]
+
+
+def _print(write: Callable[[BinaryIO], Any]) -> None:
+    try:
+        write(sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # Whoever read it has had enough; Python would complain once more when it ends.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise CommandError("Standard output was closed before the end.") from None

@@ -1,0 +1,39 @@
+"""Files that commands write: whole or not at all."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from django.core.management import CommandError
+
+_MISUSED = 2
+
+
+@contextmanager
+def whole(out: Path) -> Iterator[BinaryIO]:
+    """A stream into a new file beside `out`, which replaces `out` when the block ends well.
+
+    A reader never finds half a file, and a failure or Ctrl-C leaves the old one. Raises CommandError (exit code 2)
+    before anything is done when it cannot be written there.
+    """
+    place = out.resolve()
+    if place.exists() and not place.is_file():
+        raise CommandError(f"{out} is no file.", returncode=_MISUSED)
+    try:
+        number, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+    except OSError as error:
+        raise CommandError(f"{out} cannot be written: {error.strerror}.", returncode=_MISUSED) from None
+    written = Path(name)
+    try:
+        with open(number, "wb") as beside:
+            # It is as readable as the old one; a new one is for whoever ran the command.
+            if place.exists():
+                written.chmod(place.stat().st_mode & 0o777)
+            yield beside
+        written.replace(place)
+    except OSError as error:
+        raise CommandError(f"{out} cannot be written: {error.strerror}. Nothing was written.") from None
+    finally:
+        written.unlink(missing_ok=True)
