@@ -260,7 +260,8 @@ WORKER_POLLING = env.float("WORKER_POLLING", default=0.2)
 UPKEEP_CRON = env.str("UPKEEP_CRON", default="* * * * * *" if TESTING else "* * * * * */15")
 
 PROCRASTINATE_IMPORT_PATHS = [
-    "subscriptions.figures", "subscriptions.fulfilment", "subscriptions.notifications", "subscriptions.renewals",
+    "subscriptions.bulk.tasks", "subscriptions.figures", "subscriptions.fulfilment", "subscriptions.notifications",
+    "subscriptions.renewals",
 ]  # fmt: skip
 PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": env.int("WORKER_CONCURRENCY", default=8),

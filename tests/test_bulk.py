@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
@@ -54,7 +55,12 @@ def begin(*rows, wanted=SUSPEND, seats=None, actor=None, audience=COMMAND):
 
 
 def place(run, **options):
-    return [(one.placed, one.refused) for one in bulk.place(run, **options)]
+    """Go on with it, and tell its counts after each set."""
+    bulk.go_on(run)
+    sets = []
+    with suppress(bulk.TooManyFailed):
+        sets.extend((one.placed, one.refused) for one in bulk.place(run, **options))
+    return sets
 
 
 def see(*rows, wanted=SUSPEND, seats=None, actor=None, audience=COMMAND):
@@ -192,11 +198,18 @@ def test_jobs_come_with_the_orders_and_carry_many(make):
         assert cursor.fetchall() == [("subscriptions.fulfil_many", "bulk")]
 
 
-def test_a_row_that_raises_stands_alone(make, caplog):
+def broken(subscription):
     """What no code of today writes: a planned order whose words are missing."""
-    rows = make(9)
-    OrderFactory(subscription=rows[4], status="scheduled", action="increase", after={"Chairs": 30})
-    run = begin(*rows, wanted=Wanted(lifecycle.SET_SEATS, "agreed", {"planned": "keep"}), seats=30)
+    OrderFactory(subscription=subscription, status="scheduled", action="increase", after={"Chairs": 30})
+
+
+def test_a_row_that_raises_stands_alone(make, caplog):
+    rows, wanted = make(9), Wanted(lifecycle.SET_SEATS, "agreed", {"planned": "keep"})
+    broken(rows[4])
+    seen = see(*rows, wanted=wanted, seats=30)
+    assert (seen.able, seen.unable) == (8, 1)
+    assert "KeyError" in seen.cannot["error"].sentence
+    run = begin(*rows, wanted=wanted, seats=30)
     place(run)
     assert Counter(outcomes(run)) == {("placed", ""): 8, ("refused", "error"): 1}
     assert run.rows.get(code="error").subscription == rows[4]
@@ -220,6 +233,30 @@ def test_a_run_goes_on_where_it_was_left(make, monkeypatch):
     assert place(fresh(run)) == [(8, 0), (10, 0)]
     assert place(fresh(run)) == []
     assert (fresh(run).status, Order.objects.count(), Event.objects.count()) == ("done", 10, 10)
+
+
+def test_a_stop_by_somebody_else_ends_it_after_the_set(make, monkeypatch):
+    monkeypatch.setattr(bulk.runs, "CHUNK", 4)
+    run = begin(*make(10))
+    placing = bulk.place(run)
+    next(placing)
+    bulk.stop(fresh(run))
+    assert [one.placed for one in placing] == [8]
+    assert (fresh(run).status, fresh(run).finished_at) == ("stopped", None)
+    assert list(bulk.place(fresh(run))) == [], "and nothing is placed until somebody wants it to go on"
+    bulk.go_on(fresh(run))
+    assert [one.placed for one in bulk.place(fresh(run))] == [10]
+
+
+def test_a_stop_that_comes_too_late_stops_nothing(make):
+    run = begin(*make(2))
+    placing = bulk.place(run)
+    next(placing)
+    bulk.stop(fresh(run))
+    assert list(placing) == []
+    assert (fresh(run).status, fresh(run).placed) == ("done", 2)
+    bulk.stop(run), bulk.go_on(run)
+    assert fresh(run).status == "done"
 
 
 class CutError(Exception):
@@ -261,6 +298,16 @@ def test_so_many_failures_end_it_and_nothing_is_placed_after_them(allowed, make)
     assert fresh(run).status == "done"
 
 
+def test_rows_that_raise_count_among_the_failures_that_are_allowed(make):
+    rows, wanted = make(8), Wanted(lifecycle.SET_SEATS, "agreed", {"planned": "keep"})
+    for one in rows[1::2]:
+        broken(one)
+    run = begin(*rows, wanted=wanted, seats=30)
+    place(run, allow=2)
+    assert outcomes(run) == [*[("placed", ""), ("refused", "error")] * 2, *[("waiting", "")] * 4]
+    assert (fresh(run).status, fresh(run).refused) == ("stopped", 2)
+
+
 def test_what_fails_at_the_vendor_counts_as_well(make, emulator, monkeypatch):
     monkeypatch.setattr(bulk.runs, "CHUNK", 2)
     run = begin(*make(6))
@@ -268,7 +315,9 @@ def test_what_fails_at_the_vendor_counts_as_well(make, emulator, monkeypatch):
     next(placing)
     fulfilment.fulfil_many.func(list(Order.objects.values_list("pk", flat=True)))
     assert {one.status for one in Order.objects.all()} == {"failed"}, "the vendor knows none of them"
-    assert [one.status for one in placing] == ["stopped"]
+    with pytest.raises(bulk.TooManyFailed):
+        next(placing)
+    assert fresh(run).status == "stopped"
     assert Counter(outcomes(run)) == {("placed", ""): 2, ("waiting", ""): 4}
 
 
@@ -366,7 +415,13 @@ def test_what_a_row_asked_is_final(change, make):
         run.rows.update(**change)
 
 
-@pytest.mark.parametrize("change", [{"reason": "other"}, {"action": "cancel"}, {"selection": ""}, {"given": {"a": 1}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reason": "other"}, {"action": "cancel"}, {"selection": ""}, {"given": {"a": 1}}, {"preview": {}},
+        {"status": "draft"},
+    ],
+)  # fmt: skip
 def test_what_a_run_asked_is_final(change, make):
     run = begin(*make(1))
     with pytest.raises(DatabaseError, match="Cannot update"), transaction.atomic():

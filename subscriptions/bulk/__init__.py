@@ -2,13 +2,19 @@
 
 The rules are those of one order at a time: each set goes through `lifecycle.place_many`, whose transaction also marks
 the rows. So a run that was interrupted at any instant goes on with the rows that wait, and does none of them twice.
+A command works on its run itself; a run of BSS is a draft until it is confirmed, and then the worker's.
 """
 
-from subscriptions.bulk.results import FAILURES, Reason, Row, reasons, results, tally, under_way
-from subscriptions.bulk.runs import CHUNK, Preview, Wanted, begin, place, preview, stop
-from subscriptions.bulk.selection import Filtered, Line, Listed, Selection
+from subscriptions.bulk.drafts import ask, confirm, draft, preview_of
+from subscriptions.bulk.jobs import resume
+from subscriptions.bulk.previews import Preview, preview
+from subscriptions.bulk.results import COLUMNS, FAILURES, Reason, Row, reasons, results, sheet, tally, under_way
+from subscriptions.bulk.runs import TooManyFailed, begin, go_on, place, stop
+from subscriptions.bulk.selection import Filtered, Line, Listed, Selection, narrowed, ticked
+from subscriptions.bulk.wanted import CHUNK, Wanted
 
 __all__ = [
-    "CHUNK", "FAILURES", "Filtered", "Line", "Listed", "Preview", "Reason", "Row", "Selection", "Wanted",
-    "begin", "place", "preview", "reasons", "results", "stop", "tally", "under_way",
+    "CHUNK", "COLUMNS", "FAILURES", "Filtered", "Line", "Listed", "Preview", "Reason", "Row", "Selection",
+    "TooManyFailed", "Wanted", "ask", "begin", "confirm", "draft", "go_on", "narrowed", "place", "preview",
+    "preview_of", "reasons", "results", "resume", "sheet", "stop", "tally", "ticked", "under_way",
 ]  # fmt: skip

@@ -1,6 +1,6 @@
 """What became of the rows of a run; of placed ones their orders tell it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count, Min, Q
 
+from subscriptions.bulk.wanted import Wanted
 from subscriptions.models import BulkRow, BulkRun, OrderStatus, RowOutcome
+from subscriptions.sheets import safe
 
 EXAMPLES = 3
 DONE, REFUSED, WAITING = "done", "refused", "waiting"
@@ -20,6 +22,8 @@ _WORDS = {
     OrderStatus.NEEDS_ATTENTION: "needs attention",
     OrderStatus.AWAITING_APPROVAL: "awaiting approval",
 }
+COLUMNS = ("line", "subscription", "wanted", "outcome", "code", "sentence", "order", "finished")
+"""Of the sheet of results."""
 FAILURES = (REFUSED, "failed", "needs attention", "rejected", "withdrawn")
 """Outcomes of rows that did not come to what was wanted."""
 
@@ -38,6 +42,14 @@ class Reason:
         reason.count += 1
         if len(reason.examples) < EXAMPLES:
             reason.examples.append((named, sentence))
+
+    def to_json(self) -> list[Any]:
+        return [self.count, self.sentence, [list(one) for one in self.examples]]
+
+    @classmethod
+    def from_json(cls, kept: list[Any]) -> "Reason":
+        count, sentence, examples = kept
+        return cls(count, sentence, [(named, said) for named, said in examples])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,7 @@ class Row:
 
 def results(run: BulkRun, *, only: Collection[int] | None = None) -> Iterator[Row]:
     """Every row by position, or those at some positions; they are read as they are needed, whatever their number."""
+    common = Wanted.of(run).after
     rows = BulkRow.objects.filter(run=run).order_by("position")
     if only is not None:
         rows = rows.filter(position__in=only)
@@ -70,8 +83,19 @@ def results(run: BulkRun, *, only: Collection[int] | None = None) -> Iterator[Ro
         chunk_size=5_000
     ):
         yield Row(
-            position, f"SUB-{pk:06d}" if pk else text, after, _outcome(outcome, status), said or code,
+            position, f"SUB-{pk:06d}" if pk else text, common | after, _outcome(outcome, status), said or code,
             words or sentence, f"ORD-{order}" if order else "", at,
+        )  # fmt: skip
+
+
+def sheet(run: BulkRun) -> Iterator[Sequence[str]]:
+    """The results as the lines of a CSV file under `COLUMNS`, read as they are needed."""
+    for one in results(run):
+        wanted = "; ".join(f"{name}: {value}" for name, value in one.after.items())
+        finished = one.finished_at.isoformat(timespec="seconds") if one.finished_at else ""
+        yield (
+            str(one.position), safe(one.subscription), wanted, one.outcome, safe(one.code), safe(one.sentence),
+            one.order, finished,
         )  # fmt: skip
 
 

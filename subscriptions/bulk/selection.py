@@ -1,20 +1,20 @@
 """Which subscriptions: those that a file lists, or those that filters find."""
 
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
 from django.db import connection, models
 
-from subscriptions.models import BulkRun, Subscription
+from subscriptions import filters
+from subscriptions.filters import subscription_id
+from subscriptions.models import Account, BulkRun, Product, Subscription
 from subscriptions.sheets import BadSheet, Sheet
 
 _COLUMNS = "(run_id, position, subscription_id, text, after, outcome, code, sentence)"
 _BATCH = 10_000
-_NUMBER = re.compile(r"(?:SUB-)?0*(\d{1,18})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,26 @@ class Filtered:
             )
 
 
+def ticked(keys: Collection[int]) -> Filtered:
+    """Those of so many keys, as somebody has ticked them in a list."""
+    return Filtered(Subscription.objects.filter(pk__in=keys), "ticked in the list")
+
+
+def narrowed(words: Iterable[tuple[str, str]]) -> Filtered:
+    """All that a list shows that is narrowed by these words. Raises BadFilter."""
+    words = [(name, typed.strip()) for name, typed in words if typed.strip()]
+    said = [f"{name} {_label(name, typed)}" for name, typed in words]
+    return Filtered(filters.narrow(Subscription.objects.all(), words), ", ".join(said) or "all subscriptions")
+
+
+def _label(name: str, typed: str) -> str:
+    """An address names a product or a company by its key, and people read its name."""
+    model = {"product": Product, "account": Account}.get(name)
+    if model is None or not (typed.isascii() and typed.isdigit() and len(typed) < 19):
+        return typed
+    return str(model._default_manager.filter(pk=int(typed)).first() or typed)
+
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """Those that a sheet names in its column `subscription`, with the new total of its column `seats` if wanted.
@@ -79,7 +99,7 @@ class Listed:
         seen: set[int] = set()
         for position, cells in self.sheet:
             text = cells["subscription"]
-            pk = number_in(text)
+            pk = subscription_id(text)
             if pk is None:
                 raise BadSheet(f"Line {position}: “{text[:40]}” is no subscription. Write its ID, such as SUB-000123.")
             if pk in seen:
@@ -99,12 +119,6 @@ class Listed:
                     " LEFT JOIN subscriptions_subscription s ON s.id = (e->>1)::bigint",
                     [run.pk, json.dumps(cells)],
                 )
-
-
-def number_in(text: str) -> int | None:
-    """The number of the subscription that a text names, such as SUB-000123 or 123; None when it names none."""
-    named = _NUMBER.fullmatch(text)
-    return int(named[1]) if named else None
 
 
 def _seats(line: int, typed: str) -> int:

@@ -23,14 +23,13 @@ from subscriptions.actions import NotAllowed
 from subscriptions.bulk import Filtered, Listed, Reason, Selection, Wanted
 from subscriptions.filters import BadFilter
 from subscriptions.models import BulkRun, OrderStatus, RunStatus, Subscription, SubscriptionStatus
-from subscriptions.sheets import BadSheet, Sheet, safe
+from subscriptions.sheets import BadSheet, Sheet
 
 _MISUSED, _INTERRUPTED = 2, 130
 _SHORTCUTS = ("status", "product", "account")
 """Options of the name of a filter; given twice they mean any of them."""
 _QUIET = 30.0
 """Seconds without any progress after which somebody should look whether a worker runs."""
-_COLUMNS = ("line", "subscription", "wanted", "outcome", "code", "sentence", "order", "finished")
 _WILL = {
     OrderStatus.PLACED: "can be done",
     OrderStatus.SCHEDULED: "can be planned for their day",
@@ -92,7 +91,9 @@ class BulkCommand(RichCommand):
         try:
             if resume is not None:
                 self._check_alone(file, apply, options)
-                self._work(self._found(resume), options)
+                run = self._found(resume)
+                bulk.go_on(run)
+                self._work(run, options)
                 return
             wanted = Wanted(self.stem, options["reason"].strip(), self.given(options))
             with self._selection(file, options) as selection:
@@ -192,20 +193,22 @@ class BulkCommand(RichCommand):
                 f"Run {number} is of another kind: uv run manage.py bulk_{run.action} --resume {number}",
                 returncode=_MISUSED,
             )
+        if run.status == RunStatus.DRAFT:
+            raise CommandError(f"Run {number} was chosen in BSS, and is not confirmed there yet.", returncode=_MISUSED)
         return run
 
     def _work(self, run: BulkRun, options: dict[str, Any]) -> None:
         again = f"uv run manage.py {self.name} --resume {run.pk}"
         self._say(f"Run {run.pk}: {run.total:,} rows, {run.selection}.")
+        enough = False
         try:
-            self._place(run, options["max_failures"])
+            enough = not self._place(run, options["max_failures"])
             if not options["no_wait"]:
                 self._wait(run)
         except KeyboardInterrupt:
             with suppress(Error):
                 run.refresh_from_db()
-                if run.status == RunStatus.RUNNING:
-                    bulk.stop(run)
+                bulk.stop(run)
             raise CommandError(f"{_how_far(run)} Go on with: {again}", returncode=_INTERRUPTED) from None
         except (OperationalError, InterfaceError) as error:
             said = str(error).strip().partition("\n")[0]
@@ -217,16 +220,23 @@ class BulkCommand(RichCommand):
         if options["out"]:
             _write(run, options["out"])
             self._say(f"The outcome of each row is in {options['out']}.")
-        if run.status == RunStatus.STOPPED:
+        if enough:
             raise CommandError(f"Stopped: {options['max_failures']:,} rows have failed. Go on with: {again}")
+        if run.status == RunStatus.STOPPED:
+            raise CommandError(f"Stopped in BSS. {_how_far(run)} Go on with: {again}")
         if failed := sum(counts.get(outcome, 0) for outcome in bulk.FAILURES):
             raise CommandError(f"{failed:,} of {run.total:,} rows were not done.")
 
-    def _place(self, run: BulkRun, max_failures: int | None) -> None:
+    def _place(self, run: BulkRun, max_failures: int | None) -> bool:
+        """Did fewer rows fail than end it?"""
         with self._progress("Placing", run.total) as (progress, task):
             progress.update(task, completed=run.placed + run.refused)
-            for one in bulk.place(run, allow=max_failures):
-                progress.update(task, completed=one.placed + one.refused)
+            try:
+                for one in bulk.place(run, allow=max_failures):
+                    progress.update(task, completed=one.placed + one.refused)
+            except bulk.TooManyFailed:
+                return False
+        return True
 
     def _wait(self, run: BulkRun) -> None:
         """Until no order of the run is under way; looks seldom enough not to be in the way of the work itself."""
@@ -313,12 +323,6 @@ def _write(run: BulkRun, out: Path) -> None:
         "w", dir=out.parent, prefix=f".{out.name}.", newline="", encoding="utf-8", delete=False
     ) as stream:
         rows = csv.writer(stream)
-        rows.writerow(_COLUMNS)
-        for one in bulk.results(run):
-            wanted = "; ".join(f"{name}: {value}" for name, value in one.after.items())
-            finished = one.finished_at.isoformat(timespec="seconds") if one.finished_at else ""
-            rows.writerow((
-                one.position, safe(one.subscription), wanted, one.outcome, safe(one.code),
-                safe(one.sentence), one.order, finished,
-            ))  # fmt: skip
+        rows.writerow(bulk.COLUMNS)
+        rows.writerows(bulk.sheet(run))
     Path(stream.name).replace(out)

@@ -10,9 +10,25 @@ from subscriptions.models.subscription import Subscription
 
 
 class RunStatus(models.TextChoices):
+    DRAFT = "draft", "Not confirmed"
     RUNNING = "running", "Running"
     STOPPED = "stopped", "Stopped"
     DONE = "done", "Placed"
+
+
+class StaysOnceConfirmed(pgtrigger.Trigger):
+    """Refuses to delete the rows of a run, but for those of a draft, of which nothing came."""
+
+    when = pgtrigger.Before
+    operation = pgtrigger.Delete
+    func = pgtrigger.Func(
+        """
+        IF EXISTS (SELECT FROM subscriptions_bulkrun WHERE id = OLD.run_id AND status <> 'draft') THEN
+            RAISE EXCEPTION 'pgtrigger: Cannot delete rows from % table', TG_TABLE_NAME;
+        END IF;
+        RETURN OLD;
+        """
+    )
 
 
 class BulkRun(models.Model):
@@ -20,7 +36,8 @@ class BulkRun(models.Model):
 
     `status` is that of placing: a run whose process was lost stays `running`, and whoever resumes it goes on. `placed`
     and `refused` count the rows that were decided about, with each of its transactions; what became of placed ones is
-    told by their orders.
+    told by their orders. A `draft` was chosen in BSS and is not confirmed: `given` and `reason` can still change,
+    `preview` keeps what would happen, and it is deleted when nobody confirms it.
     """
 
     action = models.CharField(max_length=24, editable=False, help_text="Stem of the action, such as suspend.")
@@ -35,18 +52,31 @@ class BulkRun(models.Model):
     total = models.PositiveIntegerField(default=0, editable=False)
     placed = models.PositiveIntegerField(default=0, editable=False)
     refused = models.PositiveIntegerField(default=0, editable=False)
+    preview = models.JSONField(null=True, editable=False)
 
     class Meta:
         ordering = ["-id"]
         constraints = [
             models.CheckConstraint(condition=Q(status__in=RunStatus.values), name="bulk_run_status_known"),
-            models.CheckConstraint(condition=~Q(reason=""), name="bulk_run_has_a_reason"),
+            models.CheckConstraint(condition=~Q(reason="") | Q(status=RunStatus.DRAFT), name="bulk_run_has_a_reason"),
         ]
         triggers = [
-            pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
+            pgtrigger.Protect(
+                name="never_deleted", operation=pgtrigger.Delete, condition=~pgtrigger.Q(old__status=RunStatus.DRAFT)
+            ),
             pgtrigger.ReadOnly(
+                name="chosen_is_final", fields=["action", "actor", "audience", "selection", "created_at"]
+            ),
+            pgtrigger.Protect(
                 name="asked_is_final",
-                fields=["action", "given", "reason", "actor", "audience", "selection", "created_at"],
+                operation=pgtrigger.Update,
+                condition=~pgtrigger.Q(old__status=RunStatus.DRAFT)
+                & (
+                    pgtrigger.Q(new__status=RunStatus.DRAFT)
+                    | pgtrigger.Q(old__given__df=pgtrigger.F("new__given"))
+                    | pgtrigger.Q(old__reason__df=pgtrigger.F("new__reason"))
+                    | pgtrigger.Q(old__preview__df=pgtrigger.F("new__preview"))
+                ),
             ),
         ]
 
@@ -92,7 +122,7 @@ class BulkRow(models.Model):
             models.Index(fields=["run", "position"], condition=Q(outcome=RowOutcome.WAITING), name="bulk_row_waiting"),
         ]
         triggers = [
-            pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
+            StaysOnceConfirmed(name="never_deleted"),
             pgtrigger.Protect(
                 name="decided_once",
                 operation=pgtrigger.Update,

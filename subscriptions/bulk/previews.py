@@ -1,0 +1,122 @@
+"""What would happen: looked at as placing would decide now, and nothing is placed."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from itertools import islice
+from typing import Any
+
+import structlog
+from django.db import InterfaceError, OperationalError
+
+from subscriptions import lifecycle, quotes
+from subscriptions.actions import NotAllowed
+from subscriptions.bulk.results import Reason
+from subscriptions.bulk.selection import Line, Selection
+from subscriptions.bulk.wanted import CHUNK, Wanted
+from subscriptions.lifecycle import Results, Wish
+from subscriptions.models import Order, User
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Preview:
+    """How many rows can and cannot, as far as they were looked at; reasons and orders come with a few examples."""
+
+    rows: int = 0
+    can: dict[str, Reason] = field(default_factory=dict)
+    """By the status that the order would have."""
+    cannot: dict[str, Reason] = field(default_factory=dict)
+    """By the code of the refusal."""
+    due: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    """What is charged with it, by currency; credits count as less."""
+    at: datetime | None = None
+    """When all rows had been looked at; kept for drafts alone."""
+
+    @property
+    def able(self) -> int:
+        return sum(one.count for one in self.can.values())
+
+    @property
+    def unable(self) -> int:
+        return sum(one.count for one in self.cannot.values())
+
+    def take(self, wanted: Wanted, lines: Sequence[Line], *, actor: User | None, audience: str) -> None:
+        """Look at some more rows."""
+        wishes = [wanted.wish(line.subscription_id, line.after) for line in lines]
+        for line, result in zip(lines, _would_place(wishes, actor=actor, audience=audience), strict=True):
+            self.rows += 1
+            named = line.text or f"SUB-{line.subscription_id:06d}"
+            if isinstance(result, NotAllowed):
+                Reason.add(self.cannot, result.code, named, result.sentence)
+                continue
+            Reason.add(self.can, result.status, named, _change(result))
+            quote = quotes.quote_of(result)
+            if quote is not None and quote.due_now:
+                self.due[quote.currency] += quote.due_now
+
+    def to_json(self) -> dict[str, Any]:
+        kept: dict[str, Any] = {
+            "rows": self.rows,
+            "can": {status: reason.to_json() for status, reason in self.can.items()},
+            "cannot": {code: reason.to_json() for code, reason in self.cannot.items()},
+            "due": {currency: str(amount) for currency, amount in self.due.items()},
+        }
+        return kept | ({"at": self.at.isoformat()} if self.at else {})
+
+    @classmethod
+    def from_json(cls, kept: dict[str, Any]) -> "Preview":
+        found = cls(
+            kept.get("rows", 0),
+            {status: Reason.from_json(one) for status, one in kept.get("can", {}).items()},
+            {code: Reason.from_json(one) for code, one in kept.get("cannot", {}).items()},
+            at=datetime.fromisoformat(kept["at"]) if "at" in kept else None,
+        )
+        found.due.update((currency, Decimal(amount)) for currency, amount in kept.get("due", {}).items())
+        return found
+
+
+def preview(wanted: Wanted, selection: Selection, *, actor: User | None, audience: str) -> Iterator[Preview]:
+    """Look at all rows, a chunk at a time, and write nothing; the same Preview comes again with each chunk.
+
+    It decides as placing does, on what is there now. Raises BadSheet.
+    """
+    found = Preview()
+    lines = selection.lines()
+    while chunk := list(islice(lines, CHUNK)):
+        found.take(wanted, chunk, actor=actor, audience=audience)
+        yield found
+    if not found.rows:
+        yield found
+
+
+def broken(error: Exception) -> NotAllowed:
+    """The refusal of a row that raises what no rule foresees."""
+    return NotAllowed("error", f"This row cannot be placed: {type(error).__name__}. See the log.")
+
+
+def _would_place(wishes: Sequence[Wish], *, actor: User | None, audience: str) -> Results:
+    try:
+        return lifecycle.would_place(wishes, actor=actor, audience=audience)
+    except (OperationalError, InterfaceError):
+        # The database is in trouble, and not a row.
+        raise
+    except Exception as error:
+        if len(wishes) == 1:
+            log.exception("row cannot be looked at", subscription_id=wishes[0].subscription_id)
+            return [broken(error)]
+        # As with placing: halves, until what is wrong stands alone.
+        half = len(wishes) // 2
+        some, others = wishes[:half], wishes[half:]
+        return [
+            *_would_place(some, actor=actor, audience=audience),
+            *_would_place(others, actor=actor, audience=audience),
+        ]
+
+
+def _change(order: Order) -> str:
+    """What changes by an order, such as "Seats: 25 to 30"."""
+    return ", ".join(f"{name}: {order.before[name]} to {order.after[name]}" for name in order.before)
