@@ -10,7 +10,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from subscriptions import actions, clock
-from subscriptions.lifecycle import charges, rows
+from subscriptions.lifecycle import charges, drift, rows
 from subscriptions.lifecycle.orders import withdraw_activations, withdraw_what_is_left
 from subscriptions.models import SKU, Charge, Event, Order, OrderStatus, Purpose, Subscription, VendorCall
 from subscriptions.vendors.port import Answer, Secret
@@ -204,6 +204,7 @@ def apply_many(results: Sequence[Result]) -> list[bool]:
         rows.write_subscriptions(changed.values())
         rows.forget_readings(changed.values())
         rows.update(moved, rows.ORDER_FIELDS)
+        drift.end_settled(moved, at)
         rows.write_events(events)
         charges.write(lines)
         rows.defer_soon(moved)

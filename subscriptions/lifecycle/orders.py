@@ -8,7 +8,7 @@ from typing import Any
 
 from subscriptions import actions
 from subscriptions.actions import Action
-from subscriptions.lifecycle import charges, rows
+from subscriptions.lifecycle import charges, drift, rows
 from subscriptions.models import Charge, Event, Order, OrderStatus, Subscription, SubscriptionStatus, User
 from subscriptions.quotes import Pinned, When
 from subscriptions.vendors.port import Secret
@@ -147,6 +147,7 @@ def write(placed: list[Placed], at: datetime) -> None:
         settled.append(subscription)
     events.extend(withdraw_what_is_left(settled, at))
     rows.insert([one.order for one in placed] + [one.then for one in placed if one.then])
+    drift.end_settled((one.order for one in placed), at)
     rows.write_subscriptions(one.subscription for one in placed)
     rows.forget_readings(settled)
     rows.write_events(events)

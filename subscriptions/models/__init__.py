@@ -4,6 +4,7 @@ from subscriptions.models import lookups as lookups
 from subscriptions.models.accounts import Account, Language, Member, Role, User
 from subscriptions.models.bulk import BulkRow, BulkRun, RowOutcome, RunStatus
 from subscriptions.models.catalogue import SKU, ApprovalLimit, ChangeTarget, PriceBand, Product, Timing
+from subscriptions.models.drift import Drift, DriftEnding, DriftField, ReconciliationRun, ReconciliationStatus
 from subscriptions.models.event import Event
 from subscriptions.models.figures import DailyFigures
 from subscriptions.models.ledger import Charge, ChargeKind
@@ -23,6 +24,9 @@ __all__ = [
     "Charge",
     "ChargeKind",
     "DailyFigures",
+    "Drift",
+    "DriftEnding",
+    "DriftField",
     "Ending",
     "Event",
     "Language",
@@ -33,6 +37,8 @@ __all__ = [
     "PriceBand",
     "Product",
     "Purpose",
+    "ReconciliationRun",
+    "ReconciliationStatus",
     "Role",
     "RowOutcome",
     "RunStatus",

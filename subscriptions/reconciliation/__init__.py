@@ -1,7 +1,16 @@
-"""Read the vendor's record, lay it beside ours, and settle a difference by an order."""
+"""Read the vendor's record, lay it beside ours, keep the worklist of what differs, and settle it by orders.
+
+Reading changes nothing of ours but the worklist. The rule is `comparison.differing`; nothing is settled without an
+order that somebody has placed.
+"""
 
 from subscriptions.reconciliation.comparison import Difference, compare
 from subscriptions.reconciliation.reading import Reading, VendorSilent, last_known, read_many, read_now
+from subscriptions.reconciliation.runs import Overtaken, begin, stop, take_up, work
 from subscriptions.reconciliation.settling import settle
+from subscriptions.reconciliation.worklist import Noted, Read, at_stake, note, open_count, open_drift
 
-__all__ = ["Difference", "Reading", "VendorSilent", "compare", "last_known", "read_many", "read_now", "settle"]
+__all__ = [
+    "Difference", "Noted", "Overtaken", "Read", "Reading", "VendorSilent", "at_stake", "begin", "compare", "last_known",
+    "note", "open_count", "open_drift", "read_many", "read_now", "settle", "stop", "take_up", "work",
+]  # fmt: skip

@@ -1,11 +1,11 @@
 """Our record against the vendor's by the table of product.md, section 2, and what could be done about a difference."""
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from subscriptions import actions, clock, gateways, lifecycle
-from subscriptions.models import Subscription, SubscriptionStatus
+from subscriptions.models import DriftField, Subscription, SubscriptionStatus
 from subscriptions.vendors import port
 from subscriptions.vendors.port import Details, VendorStatus
 
@@ -32,6 +32,10 @@ class Difference:
     """The vendor's value in our words: what *Push ours* changes from."""
 
 
+UNKNOWN_THERE: dict[str, Any] = {"status": ""}
+"""The record of a subscriber that the vendor does not know."""
+
+
 def as_record(details: Details) -> dict[str, Any]:
     """The vendor's record in a form that can be stored; the activation code is left out."""
 
@@ -47,40 +51,112 @@ def as_record(details: Details) -> dict[str, Any]:
     }
 
 
-def _as_details(record: dict[str, Any]) -> Details:
+def as_details(record: dict[str, Any]) -> Details | None:
+    """What `as_record` was made of, as far as it is compared; None for a subscriber that the vendor does not know."""
+    if not record["status"]:
+        return None
     ends = record.get("ends_at")
     ends_at = port.OPEN_ENDED if ends == port.OPEN_ENDED.value else datetime.fromisoformat(ends) if ends else None
     return Details("", VendorStatus(record["status"]), record["seats"], record["product"], ends_at=ends_at)
 
 
+class Ours(NamedTuple):
+    """What of a subscription of ours the vendor's record is held against."""
+
+    status: str
+    seats: int
+    product: str
+    ends_at: datetime | None
+    started: bool
+    """Was it ever provisioned?"""
+
+
+def of(subscription: Subscription) -> Ours:
+    """Needs `sku` loaded."""
+    return Ours(
+        subscription.status, subscription.seats, subscription.sku.vendor_product_id, subscription.ends_at,
+        subscription.started_at is not None,
+    )  # fmt: skip
+
+
+def differing(ours: Ours, details: Details | None, at: datetime) -> tuple[DriftField, ...]:
+    """The one rule: which fields differ from the table of product.md, section 2. None: the vendor does not know it.
+
+    It runs for each subscription every night, and makes no sentence.
+    """
+    if details is None:
+        # What was given up before it was provisioned is cancelled, and nobody there ever knew it.
+        unknown_is_right = ours.status in _UNKNOWN or (ours.status == S.CANCELLED and not ours.started)
+        return () if unknown_is_right else (DriftField.EXISTENCE,)
+    found = []
+    status_agrees = actions.expected_at_vendor(ours.status, details, at)
+    if not status_agrees:
+        found.append(DriftField.STATUS)
+    if ours.seats != details.seats and ours.status != S.CANCELLED:
+        found.append(DriftField.SEATS)
+    if ours.product != details.product_id:
+        found.append(DriftField.PRODUCT)
+    # The status of one that is over, or that is told apart by its date, says all about its end.
+    if status_agrees and isinstance(details.ends_at, datetime) and ours.status in _RUNNING:
+        same = ours.ends_at is not None and abs(ours.ends_at - details.ends_at) < _SAME_INSTANT
+        if not same:
+            found.append(DriftField.TERM)
+    return tuple(found)
+
+
+_UNKNOWN = frozenset({S.PENDING, S.FAILED})
+_RUNNING = frozenset({S.ACTIVE, S.SUSPENDED, S.ENDING, S.EXPIRED})
+# Vendors keep whole seconds.
+_SAME_INSTANT = timedelta(seconds=1)
+
+
 def compare(subscription: Subscription, record: dict[str, Any]) -> tuple[Difference, ...]:
-    """Ours against the vendor's record by the table of product.md, section 2; differences first."""
-    if not record["status"]:
-        unknown_is_right = subscription.status in (S.PENDING, S.FAILED)
-        note = "Nothing to take: the licence service does not know this subscription."
-        return (
-            Difference(
-                "existence", "Known there", "No" if unknown_is_right else "Yes", "No", not unknown_is_right,
-                take_refusal=note, push_refusal="A licence that is gone cannot be brought back. Start a new one.",
-            ),
-        )  # fmt: skip
-    details = _as_details(record)
+    """Ours beside the vendor's record, line by line with what could be done; differences first.
+
+    Needs `sku__product` and `account` loaded.
+    """
+    at = clock.now()
+    details = as_details(record)
+    differ = differing(of(subscription), details, at)
+    if details is None:
+        return (_existence_line(subscription, differs=bool(differ)),)
     lines = [
-        _status_line(subscription, details),
-        _seats_line(subscription, details),
+        _status_line(subscription, details, at, differs=DriftField.STATUS in differ),
+        _seats_line(subscription, details, differs=DriftField.SEATS in differ),
         Difference(
             "product", "Product", subscription.sku.vendor_product_id, details.product_id,
-            details.product_id != subscription.sku.vendor_product_id,
+            DriftField.PRODUCT in differ,
             take_refusal="The product is never taken over: it is what was sold.",
             push_refusal="The product is sent only with a change of the SKU. Ask the licence service.",
         ),
     ]  # fmt: skip
+    if DriftField.TERM in differ:
+        lines.append(_term_line(subscription, details))
     return tuple(sorted(lines, key=lambda line: not line.differs))
 
 
-def _status_line(subscription: Subscription, details: Details) -> Difference:
-    at = clock.now()
-    differs = not actions.expected_at_vendor(subscription.status, details, at)
+def _existence_line(subscription: Subscription, *, differs: bool) -> Difference:
+    return Difference(
+        "existence", "Known there", "Yes" if differs else "No", "No", differs,
+        take_refusal="Nothing to take: the licence service does not know this subscription.",
+        push_refusal="A licence that is gone cannot be brought back. Start a new one.",
+    )  # fmt: skip
+
+
+def _term_line(subscription: Subscription, details: Details) -> Difference:
+    ours = actions.day(subscription.ends_at, subscription) if subscription.ends_at else "No end"
+    theirs = actions.day(details.ends_at, subscription) if isinstance(details.ends_at, datetime) else "No end"
+    if ours == theirs and subscription.ends_at and isinstance(details.ends_at, datetime):
+        # Dates alone would look alike.
+        ours, theirs = (f"{one:%Y-%m-%d %H:%M:%S} UTC" for one in (subscription.ends_at, details.ends_at))
+    return Difference(
+        "term", "End", ours, theirs, True,
+        take_refusal="A date is taken by ordering it: keep what is ending, or cancel it for their day.",
+        push_refusal="The licence service has no command that moves the end of a running licence.",
+    )  # fmt: skip
+
+
+def _status_line(subscription: Subscription, details: Details, at: datetime, *, differs: bool) -> Difference:
     take: dict[str, Any] | None = None
     take_refusal = push_refusal = ""
     push: dict[str, Any] | None = None
@@ -134,9 +210,8 @@ def _push_status(subscription: Subscription, details: Details) -> tuple[dict[str
     return {"Status": str(ours)}, ""
 
 
-def _seats_line(subscription: Subscription, details: Details) -> Difference:
+def _seats_line(subscription: Subscription, details: Details, *, differs: bool) -> Difference:
     ours, theirs = subscription.seats, details.seats
-    differs = ours != theirs and subscription.status != S.CANCELLED
     if not differs:
         return Difference("seats", "Seats", str(ours), str(theirs), False)
     take: dict[str, Any] | None = {"Seats": theirs}

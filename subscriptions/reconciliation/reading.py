@@ -12,7 +12,8 @@ from django.conf import settings
 
 from subscriptions import actions, clock, gateways, lifecycle
 from subscriptions.models import Order, Purpose, Subscription, User, VendorCall, VendorState
-from subscriptions.reconciliation.comparison import Difference, as_record, compare
+from subscriptions.reconciliation.comparison import UNKNOWN_THERE, Difference, as_record, compare
+from subscriptions.reconciliation.worklist import Read, note
 from subscriptions.vendors import port
 from subscriptions.vendors.port import Answer, Outcome
 
@@ -55,12 +56,13 @@ def read_now(subscription: Subscription, *, actor: User | None, audience: str) -
     if answer.outcome == Outcome.DONE and answer.details:
         record = as_record(answer.details)
     elif answer.code == port.NOT_FOUND:
-        record = {"status": ""}
+        record = UNKNOWN_THERE
     else:
         problem = f"The licence service did not answer ({answer.code or answer.outcome})."
     lifecycle.note_details(subscription, record, actor=actor, audience=audience)
     if record is None:
         return _last_known(subscription, problem)
+    note([Read(subscription.pk, subscription.version, record)])
     return Reading(compare(subscription, record), clock.now(), True, answer.latency_ms, "", about.open_order)
 
 

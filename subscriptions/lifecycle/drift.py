@@ -1,0 +1,35 @@
+"""Differences that an order has settled leave the worklist with it."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db import connection
+
+from subscriptions import actions
+from subscriptions.models import DriftEnding, DriftField, Order, OrderStatus
+
+_FIELDS = {"Seats": DriftField.SEATS, "Status": DriftField.STATUS}
+_SETTLING = (actions.TAKE_THEIRS.stem, actions.PUSH_OURS.stem)
+
+
+def end_settled(orders: Iterable[Order], at: datetime) -> None:
+    """End the open drift that completed settling orders were placed for; 1 query, and none where there are none.
+
+    The caller holds the locks of their subscriptions.
+    """
+    settled = [
+        (order.subscription_id, str(_FIELDS[name]), order.pk)
+        for order in orders
+        if order.action in _SETTLING and order.status == OrderStatus.COMPLETED
+        for name in order.after
+        if name in _FIELDS
+    ]
+    if not settled:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE subscriptions_drift AS d SET ended_at = %s, ending = %s, order_id = v.order_id"
+            " FROM unnest(%s::bigint[], %s::varchar[], %s::bigint[]) AS v(subscription_id, field, order_id)"
+            " WHERE d.subscription_id = v.subscription_id AND d.field = v.field AND d.ended_at IS NULL",
+            [at, DriftEnding.SETTLED, *(list(column) for column in zip(*settled, strict=True))],
+        )
