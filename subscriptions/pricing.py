@@ -213,10 +213,15 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """A ledger line of the current period; negative if a credit. `covers` are the days that it pays for."""
+    """A ledger line of the current period; negative if a credit. `covers` are the days that it pays for.
+
+    `elsewhere` is what another system charged for the period, before the subscription was taken over from it: that
+    counts where a period is billed at its highest count, and is never credited here.
+    """
 
     amount: Decimal
     covers: Period
+    elsewhere: Decimal = Decimal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,7 +461,7 @@ def _increase(here: Standing, terms: Terms, seats: int, on: date) -> tuple[Line,
         rest = Period(on, here.period.end)
         words = f"{terms._words(added, seats)}, the full period ({days_words(rest)})"
         return (Line("change", words, rounded(added * unit_price, terms.currency), added, unit_price, rest),)
-    charged = sum((paid.amount for paid in here.paid), rounded(Decimal(), terms.currency))
+    charged = sum((paid.amount + paid.elsewhere for paid in here.paid), rounded(Decimal(), terms.currency))
     due = terms.line(seats) - charged
     if seats <= here.peak_seats or due <= 0:
         return ()

@@ -20,6 +20,7 @@ from subscriptions.models import (
     Account,
     ApprovalLimit,
     Charge,
+    ChargeKind,
     Order,
     PriceBand,
     Subscription,
@@ -122,10 +123,18 @@ def load(subscriptions: Collection[Subscription], skus: Iterable[SKU] = ()) -> P
             period_start=F("subscription__period_start"),
             currency=F("subscription__currency"),
         )
-        rows = lines.order_by("pk").values_list("subscription_id", "amount", "covers_from", "covers_to")
-        for pk, amount, start, end in rows:
-            paid[pk].append(Paid(amount, Period(start, end)))
+        rows = lines.order_by("pk").values_list(
+            "subscription_id", "amount", "covers_from", "covers_to", "kind", "seats", "unit_price", "currency"
+        )
+        for pk, amount, start, end, *of_line in rows:
+            paid[pk].append(Paid(amount, Period(start, end), _elsewhere(amount, *of_line)))
     return Prices({key: tuple(found) for key, found in bands.items()}, {pk: tuple(found) for pk, found in paid.items()})
+
+
+def _elsewhere(amount: Decimal, kind: str, seats: int, unit_price: Decimal, currency: str) -> Decimal:
+    """What another system charged for a period that it billed before the takeover: its line here has a price and 0."""
+    taken_over = kind == ChargeKind.PERIOD and not amount
+    return pricing.rounded(seats * unit_price, currency) if taken_over else Decimal()
 
 
 # --- when ------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,15 @@ def begin(subscription: Subscription, on: date) -> None:
     subscription.reminder_due_on = next_reminder(subscription, on)
 
 
+def take_up(subscription: Subscription, charged_until: date, anchor_day: int, term_end: date, on: date) -> None:
+    """The billing period that ends on `charged_until`, which another system has charged, and the term as of `on`."""
+    subscription.anchor_day = anchor_day
+    start = pricing.add_months(charged_until, -subscription.sku.billing_months, anchor_day)
+    _take_period(subscription, Period(start, charged_until))
+    subscription.term_end = term_end
+    subscription.reminder_due_on = next_reminder(subscription, on)
+
+
 def begin_trial(subscription: Subscription, on: date) -> None:
     """One free period of the SKU's trial days, which is the whole term."""
     subscription.anchor_day = on.day

@@ -30,6 +30,7 @@ ACTS = {
     "renewal.reminder": "Reminder of the renewal sent",
     "expire.expired": "Term over, expired",
     "trial.ended": "Trial over",
+    "takeover.done": "Taken over from another system",
 }
 WHAT = {
     "placed": "placed",
@@ -78,7 +79,7 @@ def moment(at: datetime) -> SafeString:
     return format_html('<time datetime="{}">{}</time>', at.isoformat(), f"{at.day} {at:%b %Y, %H:%M}")
 
 
-_DAYS = ("Effective", "Term ends", "Renewable until")
+_DAYS = ("Effective", "Term ends", "Renewable until", "Charged elsewhere until")
 
 
 def value_words(name: str, value: Any) -> str:

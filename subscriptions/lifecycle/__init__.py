@@ -47,14 +47,16 @@ from subscriptions.lifecycle.proposals import TOO_OLD, Figure, Proposal, figures
 from subscriptions.lifecycle.rows import AFTER_CLICKS, CALL_FIELDS, finish
 from subscriptions.lifecycle.settling import give_up, retry
 from subscriptions.lifecycle.steps import FROZEN_STEMS
+from subscriptions.lifecycle.takeovers import ALREADY_HERE, Running, TakenOver, take_over, would_take_over
 from subscriptions.lifecycle.upkeep import due_for_ping, open_vendor, pause_vendor, sweep
 
 __all__ = [
-    "AFTER_CLICKS", "CALL_FIELDS", "DISCARD", "FROZEN_STEMS", "KEEP", "SET_SEATS", "STALE", "STALE_QUOTE", "TOO_OLD",
-    "Attempt", "Case", "Decision", "Figure", "Hold", "Pass", "Proposal", "Result", "Results", "Taken", "Verdict",
-    "Wait", "Wish", "apply", "apply_many", "approve", "catch_up", "claim_many", "correct", "due_for_ping", "due_ids",
-    "figures", "finish", "forecast", "give_up", "had_trial", "held_up", "is_at_renewal", "keep_company_details",
-    "mail_code", "new_subscription", "note_details", "open_vendor", "passes", "pause_vendor", "place", "place_many",
-    "planned_choices", "planned_words", "price_start", "propose", "reject", "retry", "reveal_code", "start", "sweep",
-    "undo", "why_not_change", "why_not_start", "why_not_take", "why_not_target", "why_not_undo", "would_place",
+    "AFTER_CLICKS", "ALREADY_HERE", "CALL_FIELDS", "DISCARD", "FROZEN_STEMS", "KEEP", "SET_SEATS", "STALE",
+    "STALE_QUOTE", "TOO_OLD", "Attempt", "Case", "Decision", "Figure", "Hold", "Pass", "Proposal", "Result", "Results",
+    "Running", "Taken", "TakenOver", "Verdict", "Wait", "Wish", "apply", "apply_many", "approve", "catch_up",
+    "claim_many", "correct", "due_for_ping", "due_ids", "figures", "finish", "forecast", "give_up", "had_trial",
+    "held_up", "is_at_renewal", "keep_company_details", "mail_code", "new_subscription", "note_details", "open_vendor",
+    "passes", "pause_vendor", "place", "place_many", "planned_choices", "planned_words", "price_start", "propose",
+    "reject", "retry", "reveal_code", "start", "sweep", "take_over", "undo", "why_not_change", "why_not_start",
+    "why_not_take", "why_not_target", "why_not_undo", "would_place", "would_take_over",
 ]  # fmt: skip

@@ -23,6 +23,7 @@ class Charge(models.Model):
     `words` are those of the quote. `amount` is in `currency`, rounded to its minor unit, net of tax, negative for
     credits. [`covers_from`, `covers_to`) are days in the account's time zone, and so is `booked_on`, the day whose
     statement holds the line. `event` is the one that tells who and why. A correction names the line that it corrects.
+    A period that another system billed, before the subscription was taken over from it, has a line of 0 with its price.
     """
 
     # Each is the first column of an index below.

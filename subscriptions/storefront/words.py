@@ -1,7 +1,7 @@
 """What happened and what is planned, in words for customers: orders, and the history of a subscription."""
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from subscriptions import actions
 from subscriptions.models import Event, Order, OrderStatus, Subscription, SubscriptionStatus, User
@@ -31,6 +31,7 @@ _ACTS = {
     "renewal.renewed": "Renewed for another term",
     "expire.expired": "The term ended without renewal",
     "trial.ended": "The trial ended",
+    "takeover.done": "Taken over from {From}",
 } | {
     f"{stem}.{act}": words
     for stem in actions.ACTIONS
@@ -165,7 +166,8 @@ def history(subscription: Subscription) -> list[Line]:
 
 def _act_line(event: Event) -> Line:
     by = who(event.actor, event.audience)
-    return Line(_ACTS[event.kind], by, event.at, event.order, _act_note(event), outcome=False)
+    what = _ACTS[event.kind].format_map(event.after)
+    return Line(what, by, event.at, event.order, _act_note(event), outcome=False)
 
 
 def _act_note(event: Event) -> str:
@@ -173,6 +175,9 @@ def _act_note(event: Event) -> str:
         return str(event.after.get("To", ""))
     if event.kind == "renewal.renewed":
         return f"Until {actions.date_words(date.fromisoformat(event.after['Term ends']))}"
+    if event.kind == "takeover.done":
+        charged_until = date.fromisoformat(event.after["Charged elsewhere until"])
+        return f"It was charged there until {actions.date_words(charged_until - timedelta(days=1))}"
     if event.kind.endswith(".rejected"):
         # Written for the customer to read.
         return event.reason
