@@ -160,6 +160,9 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     **bss_model("vendorcall", history=302),
     **bss_model("vendorstate", history=302),
     **bss_model("charge", history=302),
+    "admin:subscriptions_subscription_export": ("format", ALL_STAFF),
+    "admin:subscriptions_order_export": ("format", ALL_STAFF),
+    "admin:subscriptions_charge_export": ("format", ALL_STAFF),
     "admin:subscriptions_account_statements": ("account", ALL_STAFF),
     "admin:subscriptions_account_view_as_customer": ("account", staff("operator", "support")),
     "admin:subscriptions_account_statement": ("statement", ALL_STAFF),
@@ -226,6 +229,7 @@ def things(cast: Any) -> dict[str, list[Any]]:
         "vendorstate": [VendorState.objects.create(vendor="kaspersky").pk],
         "difference": [subscription.pk, "seats"],
         "content": [1, 1],
+        "format": ["csv"],
         "app": ["subscriptions"],
     }
 

@@ -8,9 +8,11 @@ from django.contrib.admin.views.main import PAGE_VAR, SEARCH_VAR, ChangeList
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import URLPattern
 from django.utils.text import capfirst
 
-from subscriptions import filters
+from subscriptions import exports, filters
+from subscriptions.admin import downloads
 from subscriptions.filters import BadFilter, Filter
 
 LABELS = {"account": "Company", "sku": "SKU", "needs_staff": "For staff to look at"}
@@ -43,7 +45,7 @@ class KeyedChangeList(ChangeList):
         rows = self.queryset
         if last := key(request.GET.get(PAGE_VAR, "")):
             rows = self.after(rows, last)
-            self.first_url = self.get_query_string(remove=[PAGE_VAR])
+            self.first_url = self.get_query_string()
         found = list(rows[: self.list_per_page + 1])
         self.result_list = found[: self.list_per_page]
         if len(found) > self.list_per_page:
@@ -72,6 +74,10 @@ class NarrowedChangeList(KeyedChangeList):
         except BadFilter as bad:
             self.refusal = str(bad)
             return rows.none()
+
+    @property
+    def has_export(self) -> bool:
+        return self.model in exports.TABLES
 
     @property
     def narrowed(self) -> bool:
@@ -163,7 +169,13 @@ class ReadOnlyAdmin(KeyedAdmin):
 
 
 class NarrowedAdmin(ReadOnlyAdmin):
-    """The same, with a list narrowed by the words of `filters`, among them what is typed into its search box."""
+    """The same, with a list narrowed by the words of `filters`, among them what is typed into its search box.
+
+    What it finds can be downloaded where there is an export of such rows.
+    """
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*downloads.urls(self), *super().get_urls()]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return NarrowedChangeList

@@ -18,6 +18,9 @@ NO_PAGES = {
     "admin:autocomplete",
     "storefront:statement_csv",
     "admin:subscriptions_account_statement_csv",
+    "admin:subscriptions_subscription_export",
+    "admin:subscriptions_order_export",
+    "admin:subscriptions_charge_export",
 }
 
 
