@@ -7,7 +7,7 @@ whatever the base has grown to and however much happens.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -23,16 +23,15 @@ from prometheus_client.registry import Collector
 
 from portal import readings
 from portal.health import is_operator
+from portal.readings import BUCKETS_MS, NEWEST
 from subscriptions import clock
-from subscriptions.models import OPEN_ORDER, Event, Notice, Order, OrderStatus, VendorCall, VendorState
+from subscriptions.models import OPEN_ORDER, Event, Notice, Order, OrderStatus, VendorState
 
-NEWEST = 10_000
 # Second parts of the kinds of event with which an order ends, or waits for a person.
 ENDS = {
     "completed": "completed", "failed": "failed", "give_up": "failed", "rejected": "rejected",
     "withdrawn": "withdrawn", "held": "needs_attention",
 }  # fmt: skip
-BUCKETS_MS = (50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
 
 
 def _one(name: str, about: str, value: float) -> Metric:
@@ -84,20 +83,6 @@ _ENDED = f"""
     FROM (SELECT kind, at, order_id FROM {Event._meta.db_table} ORDER BY id DESC LIMIT {NEWEST}) AS newest
     GROUP BY GROUPING SETS ((kind), ()) ORDER BY grouping(kind), kind
 """  # noqa: S608 - names come from the models alone
-# What was asked begins with the item's name, as in <Activate ...>; nothing is asked of a vendor that cannot do it.
-_CALLS = f"""
-    SELECT item, outcome, count(*) FILTER (WHERE lately), coalesce(sum(latency_ms) FILTER (WHERE lately), 0),
-           ARRAY[{", ".join(f"count(*) FILTER (WHERE lately AND latency_ms <= {one})" for one in BUCKETS_MS)}],
-           count(*), min(started_at), max(id)
-    FROM (
-        SELECT *, CASE WHEN lately THEN coalesce(nullif(ltrim(split_part(asked, ' ', 1), '<'), ''), 'none') END AS item
-        FROM (
-            SELECT id, asked, outcome, latency_ms, started_at, coalesce(finished_at >= %s, false) AS lately
-            FROM {VendorCall._meta.db_table} ORDER BY id DESC LIMIT {NEWEST}
-        ) AS newest
-    ) AS named
-    GROUP BY GROUPING SETS ((item, outcome), ()) ORDER BY grouping(item), item, outcome
-"""  # noqa: S608 - names come from the models alone
 
 
 def _ended() -> Iterator[Metric]:
@@ -118,37 +103,30 @@ def _ended() -> Iterator[Metric]:
     for of, many in ended.items():
         family.add_metric(of, many)
     yield family
-    yield _window("orders_ended", read, since, now)
+    yield _window("orders_ended", readings.reach(settings.METRICS_WINDOW, read, since, now))
     # Numbers come from a sequence, which also counts the orders of transactions that were rolled back.
     yield CounterMetricFamily("seatdesk_orders_placed", "Orders ever placed: the newest's number.", value=placed or 0)
 
 
 def _calls() -> Iterator[Metric]:
-    now = clock.now()
-    with connection.cursor() as cursor:
-        cursor.execute(_CALLS, [now - timedelta(seconds=settings.METRICS_WINDOW)])
-        *groups, (*_, read, since, newest) = cursor.fetchall()
+    found = readings.vendor_calls(settings.METRICS_WINDOW)
     family = GaugeHistogramMetricFamily(
         "seatdesk_vendor_call_seconds",
         "How long the vendor took for each item that it was asked within the window.",
         labels=("item", "outcome"),
     )
-    for item, outcome, many, total, buckets, *_ in groups:
-        if many:
-            upper = [*(f"{one / 1000}" for one in BUCKETS_MS), "+Inf"]
-            family.add_metric((item, outcome), list(zip(upper, [*buckets, many], strict=True)), float(total) / 1000)
+    upper = [*(f"{one / 1000}" for one in BUCKETS_MS), "+Inf"]
+    for one in found.answered:
+        buckets = list(zip(upper, [*one.within, one.many], strict=True))
+        family.add_metric((one.item, one.outcome), buckets, one.milliseconds / 1000)
     yield family
-    yield _window("vendor_call", read, since, now)
+    yield _window("vendor_call", found.seconds)
     yield CounterMetricFamily(
-        "seatdesk_vendor_calls", "Items ever asked of the vendor: the newest call's number.", value=newest or 0
+        "seatdesk_vendor_calls", "Items ever asked of the vendor: the newest call's number.", value=found.newest
     )
 
 
-def _window(name: str, read: int, since: datetime | None, now: datetime) -> Metric:
-    """How far back the newest rows reach: less than was asked for when very much happens, as in a bulk run."""
-    seconds = float(settings.METRICS_WINDOW)
-    if read == NEWEST and since is not None:
-        seconds = min(seconds, (now - since).total_seconds())
+def _window(name: str, seconds: float) -> Metric:
     return _one(f"{name}_window_seconds", f"The window of seatdesk_{name}.", seconds)
 
 

@@ -5,6 +5,7 @@ jobs and workers are measured by PostgreSQL's clock, which wrote their instants.
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from django.conf import settings
@@ -14,11 +15,14 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.utils import ProgrammingError
 
 from subscriptions import clock
-from subscriptions.models import Order, OrderStatus
+from subscriptions.models import Order, OrderStatus, VendorCall
 
 # Work that may wait for as long as it takes, such as bulk orders and thousands of notices, has less than this.
 PEOPLE_WAIT = 0
 EVERYTHING = -(2**31)
+# What happened lately is read from so many newest rows, whatever the base has grown to and however much happens.
+NEWEST = 10_000
+BUCKETS_MS = (50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
 
 
 def missing_migrations() -> list[str]:
@@ -99,3 +103,57 @@ def oldest_due_order() -> float:
     due = Order.objects.filter(status__in=[OrderStatus.PLACED, OrderStatus.IN_PROGRESS], next_attempt_at__lte=now)
     since = due.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
     return (now - since).total_seconds() if since else 0.0
+
+
+# What was asked begins with the item's name, as in <Activate ...>; nothing is asked of a vendor that cannot do it. The
+# last row is the sum of all, which is there when nothing happened, too.
+_CALLS = f"""
+    SELECT item, outcome, count(*) FILTER (WHERE lately), coalesce(sum(latency_ms) FILTER (WHERE lately), 0)::float8,
+           ARRAY[{", ".join(f"count(*) FILTER (WHERE lately AND latency_ms <= {one})" for one in BUCKETS_MS)}],
+           count(*), min(started_at), max(id)
+    FROM (
+        SELECT *, CASE WHEN lately THEN coalesce(nullif(ltrim(split_part(asked, ' ', 1), '<'), ''), 'none') END AS item
+        FROM (
+            SELECT id, asked, outcome, latency_ms, started_at, coalesce(finished_at >= %s, false) AS lately
+            FROM {VendorCall._meta.db_table} ORDER BY id DESC LIMIT {NEWEST}
+        ) AS newest
+    ) AS named
+    GROUP BY GROUPING SETS ((item, outcome), ()) ORDER BY grouping(item), item, outcome
+"""  # noqa: S608 - names come from the models alone
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The calls of one item of the vendor's protocol, such as `Pause`, that ended in one way."""
+
+    item: str
+    outcome: str
+    many: int
+    milliseconds: float
+    """Of all of them together."""
+    within: list[int]
+    """How many took at most each of `BUCKETS_MS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    answered: list[Answered]
+    seconds: float
+    """How far back they reach: less than was asked for when very much happens, as in a bulk run."""
+    newest: int
+    """Number of the newest call ever, 0 before the first."""
+
+
+def vendor_calls(seconds: float) -> Calls:
+    """The vendor calls that ended within so many seconds, among the newest `NEWEST`."""
+    now = clock.now()
+    with connection.cursor() as cursor:
+        cursor.execute(_CALLS, [now - timedelta(seconds=seconds)])
+        *groups, (*_, read, since, newest) = cursor.fetchall()
+    answered = [Answered(*group) for *group, _, _, _ in groups if group[2]]
+    return Calls(answered, reach(seconds, read, since, now), newest or 0)
+
+
+def reach(seconds: float, read: int, since: datetime | None, now: datetime) -> float:
+    """How far back the newest rows reach, of which so many were read, the oldest of them from `since`."""
+    return min(seconds, (now - since).total_seconds()) if read == NEWEST and since is not None else seconds
