@@ -11,6 +11,7 @@ from subscriptions.models.ledger import Charge, ChargeKind
 from subscriptions.models.notice import Notice
 from subscriptions.models.order import OPEN_ORDER, Order, OrderStatus, Purpose, VendorCall, VendorState
 from subscriptions.models.subscription import Subscription, SubscriptionStatus
+from subscriptions.models.takeover import Takeover, TakeoverOutcome, TakeoverRow, TakeoverStatus
 from subscriptions.models.viewing import Ending, Viewing
 
 __all__ = [
@@ -44,6 +45,10 @@ __all__ = [
     "RunStatus",
     "Subscription",
     "SubscriptionStatus",
+    "Takeover",
+    "TakeoverOutcome",
+    "TakeoverRow",
+    "TakeoverStatus",
     "Timing",
     "User",
     "VendorCall",
