@@ -1,7 +1,7 @@
 """CSV as people send it: read strictly, line by line, or refused with the number of the line that is wrong."""
 
 import csv
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import BinaryIO
 
 LONGEST_LINE = 64 * 1024
@@ -97,6 +97,22 @@ BLANKS = (
     "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
+
+
+def written(rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    """A CSV file for a spreadsheet, row by row: nothing is held for longer than its row."""
+    writer = csv.writer(_Echo())
+    mark = BYTE_ORDER_MARK
+    for row in rows:
+        yield mark + writer.writerow(row)
+        mark = ""
+
+
+class _Echo:
+    """A file that hands back what is written to it."""
+
+    def write(self, text: str) -> str:
+        return text
 
 
 def safe(text: str) -> str:

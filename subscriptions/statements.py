@@ -5,13 +5,12 @@ written and never change, so the figures of a month that is over never change ei
 balance is what was charged so far, less credits, whatever was paid of it. Each currency has figures of its own.
 """
 
-import csv
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -22,7 +21,7 @@ from django.utils.text import slugify
 
 from subscriptions import clock, pricing
 from subscriptions.models import Account, Charge, Member, Role, Subscription, User
-from subscriptions.sheets import BYTE_ORDER_MARK, safe
+from subscriptions.sheets import safe, written
 
 SEES_STATEMENTS = frozenset({Role.OWNER, Role.MANAGER, Role.BILLING})
 MONTHS = 24
@@ -286,25 +285,24 @@ def csv_rows(account: Account, month: Month) -> Iterator[str]:
     Lines only, so that the sum of a column is the total of the month. Days are ISO, the last one included; amounts
     have a decimal point and nothing else.
     """
-    writer = csv.writer(_Echo())
-    yield BYTE_ORDER_MARK + writer.writerow(COLUMNS)
-    for charge in _lines(account, month).iterator(chunk_size=1000):
-        yield writer.writerow(
-            (
-                charge.pk,
-                charge.booked_on,
-                charge.subscription.number,
-                safe(charge.subscription.sku.product.name),
-                f"ORD-{charge.order_id}" if charge.order_id else "",
-                safe(charge.words),
-                charge.covers_from,
-                Line(charge).last_day,
-                charge.seats,
-                charge.currency,
-                plain(charge.amount, charge.currency),
-                charge.corrects_id or "",
-            )
-        )
+    yield from written(chain([COLUMNS], map(_csv_row, _lines(account, month).iterator(chunk_size=1000))))
+
+
+def _csv_row(charge: Charge) -> tuple[object, ...]:
+    return (
+        charge.pk,
+        charge.booked_on,
+        charge.subscription.number,
+        safe(charge.subscription.sku.product.name),
+        f"ORD-{charge.order_id}" if charge.order_id else "",
+        safe(charge.words),
+        charge.covers_from,
+        Line(charge).last_day,
+        charge.seats,
+        charge.currency,
+        plain(charge.amount, charge.currency),
+        charge.corrects_id or "",
+    )
 
 
 def csv_response(account: Account, month: Month) -> StreamingHttpResponse:
@@ -313,13 +311,6 @@ def csv_response(account: Account, month: Month) -> StreamingHttpResponse:
     response["Content-Disposition"] = f'attachment; filename="{csv_name(account, month)}"'
     response["Cache-Control"] = "no-store"
     return response
-
-
-class _Echo:
-    """A file that hands back what is written to it."""
-
-    def write(self, text: str) -> str:
-        return text
 
 
 def plain(amount: Decimal, currency: str) -> str:

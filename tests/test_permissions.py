@@ -113,6 +113,7 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     "storefront:start_details": ("sku that asks for details", BUYS),
     "storefront:start_check": ("sku", BUYS),
     "storefront:subscriptions": ("", everyone(200)),
+    "storefront:subscriptions_csv": ("", everyone(200)),
     "storefront:subscription": ("subscription", SEES_ALL),
     "storefront:increase": ("subscription", CHANGES),
     "storefront:increase_price": ("subscription", everyone(404) | dict.fromkeys(MEMBERS, 302)),

@@ -25,7 +25,7 @@ __all__ = ["things"]
 pytestmark = pytest.mark.django_db
 
 STOREFRONT = sorted(name for name in TABLE if name.startswith("storefront:"))
-NO_PAGES = {"storefront:statement_csv"}
+NO_PAGES = {"storefront:statement_csv", "storefront:subscriptions_csv"}
 CODE = "FAKE0-AAAAA-BBBBB-CCCCC"
 END_OF_CODE = "CCCCC"
 BANNER = re.compile(r'<aside class="viewing".*?</aside>', re.DOTALL)

@@ -17,6 +17,7 @@ NO_PAGES = {
     "admin:jsi18n",
     "admin:autocomplete",
     "storefront:statement_csv",
+    "storefront:subscriptions_csv",
     "admin:subscriptions_account_statement_csv",
     "admin:subscriptions_subscription_export",
     "admin:subscriptions_order_export",

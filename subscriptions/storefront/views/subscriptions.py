@@ -26,13 +26,9 @@ def subscriptions(request: SignedIn) -> HttpResponse:
     """All subscriptions of the person's accounts: what needs attention first, what is over last, pages by key."""
     memberships = memberships_of(request.eyes)
     accounts = [one.account for one in memberships]
-    sought = request.GET.get("q", "").strip()[:100]
-    status = request.GET.get("status", "")
-    found = matching(Subscription.objects.visible_to(request.eyes), sought)
-    counts = dict(found.order_by().values_list("status").annotate(Count("pk")))
-    if status in S.values:
-        found = found.filter(status=status)
-    rows, next_key = page_of(found, request.GET.get("after", ""))
+    asked = narrowed(request)
+    counts = dict(asked.of_any_status.order_by().values_list("status").annotate(Count("pk")))
+    rows, next_key = page_of(asked.found, request.GET.get("after", ""))
     context = {
         "accounts": accounts,
         "account": accounts[0] if len(accounts) == 1 else None,
@@ -40,12 +36,29 @@ def subscriptions(request: SignedIn) -> HttpResponse:
         "rows": _rows(rows),
         "filters": [(value, label, counts[value]) for value, label in S.choices if counts.get(value)],
         "total": sum(counts.values()),
-        "status": status,
-        "sought": sought,
+        "status": asked.status,
+        "sought": asked.sought,
         "next_key": next_key,
         "first": "after" not in request.GET,
     }
     return render(request, "storefront/subscriptions.html", context)
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """What the address of the list asks for, and what is found: with that status, and with any."""
+
+    sought: str
+    status: str
+    found: QuerySet[Subscription]
+    of_any_status: QuerySet[Subscription]
+
+
+def narrowed(request: SignedIn) -> Narrowed:
+    """The subscriptions that the person may see, by search and status of the address."""
+    sought, status = request.GET.get("q", "").strip()[:100], request.GET.get("status", "")
+    found = matching(Subscription.objects.visible_to(request.eyes), sought)
+    return Narrowed(sought, status, found.filter(status=status) if status in S.values else found, found)
 
 
 @dataclass(frozen=True, slots=True)
