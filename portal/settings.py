@@ -251,6 +251,8 @@ VENDOR_DETAILS_WITHIN = 8.0
 VENDOR_DETAILS_AT_ONCE = 4
 # How many records one container asks for where nobody waits: reconciliation, and the check of a takeover.
 VENDOR_READ_TOGETHER = env.int("VENDOR_READ_TOGETHER", default=500)
+# The hour (UTC) at which all subscriptions are compared with the vendor's records; -1: never by itself.
+RECONCILE_HOUR = env.int("RECONCILE_HOUR", default=2)
 JOB_SOON = 5 * 60 * WAIT_SCALE
 TAKING_LONG = 120.0
 WORKER_HEARTBEAT = 10.0 * WAIT_SCALE
@@ -261,7 +263,7 @@ UPKEEP_CRON = env.str("UPKEEP_CRON", default="* * * * * *" if TESTING else "* * 
 
 PROCRASTINATE_IMPORT_PATHS = [
     "subscriptions.bulk.tasks", "subscriptions.figures", "subscriptions.fulfilment", "subscriptions.notifications",
-    "subscriptions.renewals",
+    "subscriptions.reconciliation.nightly", "subscriptions.renewals",
 ]  # fmt: skip
 PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": env.int("WORKER_CONCURRENCY", default=8),

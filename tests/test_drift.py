@@ -359,7 +359,7 @@ def test_a_vendor_that_fails_in_the_middle(five, emulator):
 
 
 def test_one_that_cannot_be_read_leaves_the_others(five, emulator):
-    emulator.control.add_fault("item-error", subscriber=five[0].subscriber_id, count=None)
+    emulator.control.add_fault("item-error", subscriber=five[0].subscriber_id)
     run = reconcile()
     assert (run.status, run.compared, run.unanswered, run.found) == ("done", 4, 1, 4)
 

@@ -5,6 +5,7 @@ order that somebody has placed.
 """
 
 from subscriptions.reconciliation.comparison import Difference, compare
+from subscriptions.reconciliation.known import look_for_strangers
 from subscriptions.reconciliation.reading import Reading, VendorSilent, last_known, read_many, read_now
 from subscriptions.reconciliation.runs import Overtaken, begin, stop, take_up, work
 from subscriptions.reconciliation.settling import settle
@@ -12,5 +13,6 @@ from subscriptions.reconciliation.worklist import Noted, Read, at_stake, note, o
 
 __all__ = [
     "Difference", "Noted", "Overtaken", "Read", "Reading", "VendorSilent", "at_stake", "begin", "compare", "last_known",
-    "note", "open_count", "open_drift", "read_many", "read_now", "settle", "stop", "take_up", "work",
+    "look_for_strangers", "note", "open_count", "open_drift", "read_many", "read_now", "settle", "stop", "take_up",
+    "work",
 ]  # fmt: skip

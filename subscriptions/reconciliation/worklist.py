@@ -150,7 +150,11 @@ def _drift(
 
 
 def _fits(column: str, text: str) -> str:
-    return text[: Drift._meta.get_field(column).max_length]
+    # A vendor's product may have a longer name than fits.
+    return text[: _LONGEST[column]]
+
+
+_LONGEST: dict[str, int] = {name: Drift._meta.get_field(name).max_length for name in ("ours", "theirs")}  # type: ignore[union-attr,misc]
 
 
 def money_at_stake(subscription: Subscription, field: str, record: dict[str, Any], prices: Prices) -> Decimal | None:

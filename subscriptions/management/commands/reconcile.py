@@ -1,0 +1,196 @@
+"""`uv run manage.py reconcile`: our subscriptions against the vendor's records, and the worklist of what differs."""
+
+import csv
+import tempfile
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import CommandError
+from django.db import Error, InterfaceError, OperationalError
+from django_rich.management import RichCommand
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from subscriptions import actions, filters, pricing, reconciliation
+from subscriptions.actions import NotAllowed
+from subscriptions.filters import BadFilter
+from subscriptions.models import ReconciliationRun, Subscription
+from subscriptions.reconciliation import Overtaken, VendorSilent
+from subscriptions.reconciliation.known import LONGEST
+from subscriptions.sheets import BadSheet, Sheet, safe
+
+_MISUSED, _INTERRUPTED = 2, 130
+_SHOWN = 10
+_COLUMNS = (
+    "subscription", "subscriber_id", "company", "product", "field", "ours", "theirs", "currency", "at_stake_a_month",
+    "since", "last_seen",
+)  # fmt: skip
+
+
+class Command(RichCommand):
+    help = (
+        "Compare our subscriptions with the vendor's records, and keep the worklist of what differs, with the money at "
+        "stake. Reading changes nothing but that worklist, so there is no --apply; each difference is settled in BSS, "
+        "by an order. A worker does this every night by itself. One run at a time; one that was interrupted goes on "
+        "with --resume."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.formatter_class = RawDescriptionHelpFormatter
+        parser.add_argument(
+            "--where", action="append", default=[], metavar="WORD=VALUE",
+            help=f"only those that all of these find, as BSS narrows its list: {', '.join(filters.of(Subscription))}",
+        )  # fmt: skip
+        parser.add_argument("--resume", type=int, metavar="RUN", help="go on with a run that was interrupted")
+        parser.add_argument(
+            "--known", type=Path, metavar="FILE",
+            help="the vendor's whole billing report: a CSV file in UTF-8 with a column subscriber_id. Those that we do "
+            "not have are listed as unknown here; the protocol has no list of them",
+        )  # fmt: skip
+        parser.add_argument(
+            "--vendor", choices=list(settings.VENDORS), default=next(iter(settings.VENDORS)), help="whose report it is"
+        )
+        parser.add_argument("--out", type=Path, metavar="FILE", help="write the whole worklist to a CSV file")
+        parser.epilog = "Example:\n  uv run manage.py reconcile --where status=active --out drift.csv"
+
+    def handle(
+        self, *, where: list[str], resume: int | None, known: Path | None, vendor: str, out: Path | None, **options: Any
+    ) -> None:
+        """Exit code 1 when a record could not be read or the vendor fell silent, 2 when asked for the impossible, 130
+        when interrupted."""
+        if resume is not None and where:
+            raise CommandError("A run knows what it is about: --resume goes without --where.", returncode=_MISUSED)
+        if out:
+            _check_writable(out)
+        try:
+            # A file that is wrong is found out before anything is read, and not after an hour.
+            total = sum(1 for _ in _ids(known)) if known else 0
+            run = self._run(where, resume)
+        except (BadFilter, BadSheet, NotAllowed) as refused:
+            raise CommandError(str(getattr(refused, "sentence", refused)), returncode=_MISUSED) from None
+        self._say(f"Run {run.pk}{' goes on' if resume else ''}.")
+        self._guarded(run, known, total, vendor)
+        self._tell(run)
+        if out:
+            _write(out)
+            self._say(f"The worklist is in {out}.")
+        if run.unanswered:
+            raise CommandError(f"{run.unanswered:,} records could not be read. See the log.")
+
+    def _run(self, where: list[str], resume: int | None) -> ReconciliationRun:
+        if resume is None:
+            return reconciliation.begin(words=filters.parse(where), actor=None, audience=actions.COMMAND)
+        run = ReconciliationRun.objects.filter(pk=resume).first()
+        if run is None:
+            raise CommandError(f"There is no run {resume}.", returncode=_MISUSED)
+        reconciliation.take_up(run)
+        return run
+
+    def _guarded(self, run: ReconciliationRun, known: Path | None, total: int, vendor: str) -> None:
+        """The work itself; whatever ends it early leaves a run that can be taken up, and says how."""
+        again = f"uv run manage.py reconcile --resume {run.pk}{f' --known {known}' if known else ''}"
+        try:
+            if known:
+                with self._progress("Unknown here", total) as (progress, task):
+                    for looked_at in reconciliation.look_for_strangers(vendor, _ids(known), run):
+                        progress.update(task, completed=looked_at)
+            with self._progress("Compared", _left(run)) as (progress, task):
+                before = run.read
+                for one in reconciliation.work(run):
+                    progress.update(task, completed=one.read - before)
+        except VendorSilent as silent:
+            reconciliation.stop(run, silent.sentence)
+            raise CommandError(f"{silent.sentence} Stopped after {run.read:,}. Go on with: {again}") from None
+        except Overtaken as overtaken:
+            raise CommandError(overtaken.sentence) from None
+        except KeyboardInterrupt:
+            with suppress(Error):
+                reconciliation.stop(run, "It was interrupted.")
+            raise CommandError(f"Interrupted. Go on with: {again}", returncode=_INTERRUPTED) from None
+        except (OperationalError, InterfaceError) as error:
+            said = str(error).strip().partition("\n")[0]
+            raise CommandError(f"The database failed: {said}. Go on with: {again}") from None
+
+    def _tell(self, run: ReconciliationRun) -> None:
+        for count, words in (
+            (run.compared, "compared with the vendor's record"),
+            (run.explained, "passed over: an open order, or a change meanwhile"),
+            (run.unanswered, "could not be read"),
+            (run.found, "differences found"),
+            (run.again, "differences seen again"),
+            (run.gone, "differences gone by themselves"),
+        ):
+            if count or words.startswith("compared"):
+                self._say(f"{count:>9,}  {words}")
+        count, more = reconciliation.open_count()
+        if not count:
+            self._say("Nothing differs.")
+            return
+        self._say(f"{'More than ' if more else ''}{count:,} differences are open. Most is at stake with:")
+        for row in reconciliation.open_drift().select_related("subscription__account")[:_SHOWN]:
+            named = f"{row.subscription} ({row.subscription.account})" if row.subscription else row.subscriber_id
+            money = pricing.money(row.amount, row.currency) + " a month" if row.currency else "no price"
+            self._say(f"{'':>11}{named}: {row.get_field_display().lower()}, {row.ours} / {row.theirs}, {money}")
+
+    @contextmanager
+    def _progress(self, words: str, total: int) -> Iterator[tuple[Progress, Any]]:
+        with Progress(
+            TextColumn(words), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            console=self.console, transient=True, disable=not self.console.is_terminal,
+        ) as progress:  # fmt: skip
+            yield progress, progress.add_task("", total=total)
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _left(run: ReconciliationRun) -> int:
+    chosen = filters.narrow(Subscription.objects.order_by(), [(name, typed) for name, typed in run.words])
+    return chosen.filter(pk__gt=run.position, pk__lte=run.last).count()
+
+
+def _ids(file: Path) -> Iterator[str]:
+    try:
+        stream = file.open("rb")
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror}.", returncode=_MISUSED) from None
+    with stream:
+        for line, cells in Sheet(stream, needed=["subscriber_id"]):
+            subscriber_id = cells["subscriber_id"]
+            if not 0 < len(subscriber_id) <= LONGEST:
+                raise BadSheet(f"Line {line}: “{subscriber_id[:40]}” is no subscriber's id.")
+            yield subscriber_id
+
+
+def _check_writable(out: Path) -> None:
+    """Before anything is done: to lose the list after an hour's work would be worse."""
+    if out.is_dir():
+        raise CommandError(f"{out} is a folder.", returncode=_MISUSED)
+    try:
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise CommandError(f"{out} cannot be written: {error.strerror}.", returncode=_MISUSED) from None
+
+
+def _write(out: Path) -> None:
+    """All of it or nothing: a reader never finds half a file."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=out.parent, prefix=f".{out.name}.", newline="", encoding="utf-8", delete=False
+    ) as stream:
+        rows = csv.writer(stream)
+        rows.writerow(_COLUMNS)
+        drift = reconciliation.open_drift().values_list(
+            "subscription", "subscriber_id", "subscription__account__name", "subscription__sku__product__name", "field",
+            "ours", "theirs", "currency", "amount", "found_at", "seen_at",
+        )  # fmt: skip
+        for pk, subscriber_id, company, product, field, ours, theirs, currency, amount, found, seen in drift.iterator():
+            rows.writerow((
+                f"SUB-{pk:06d}" if pk else "", safe(subscriber_id), safe(company or ""), safe(product or ""), field,
+                safe(ours), safe(theirs), currency, pricing.rounded(amount, currency) if currency else "",
+                found.isoformat(timespec="seconds"), seen.isoformat(timespec="seconds"),
+            ))  # fmt: skip
+    Path(stream.name).replace(out)
