@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
 
 from subscriptions import filters
@@ -54,7 +55,10 @@ class Filtered:
             yield Line(position, pk, self.after)
 
     def write(self, run: BulkRun) -> None:
-        found, parameters = self.subscriptions.order_by().values("pk").query.sql_with_params()
+        try:
+            found, parameters = self.subscriptions.order_by().values("pk").query.sql_with_params()
+        except EmptyResultSet:
+            return
         with connection.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO subscriptions_bulkrow {_COLUMNS}"  # noqa: S608 - Django's own SQL, with its parameters
