@@ -6,6 +6,7 @@ A command works on its run itself; a run of BSS is a draft until it is confirmed
 """
 
 from subscriptions.bulk.drafts import ask, confirm, draft, preview_of
+from subscriptions.bulk.drifting import Drifting
 from subscriptions.bulk.jobs import resume
 from subscriptions.bulk.previews import Preview, preview
 from subscriptions.bulk.results import COLUMNS, FAILURES, Reason, Row, reasons, results, sheet, tally, under_way
@@ -14,7 +15,7 @@ from subscriptions.bulk.selection import Filtered, Line, Listed, Selection, narr
 from subscriptions.bulk.wanted import CHUNK, Wanted
 
 __all__ = [
-    "CHUNK", "COLUMNS", "FAILURES", "Filtered", "Line", "Listed", "Preview", "Reason", "Row", "Selection",
+    "CHUNK", "COLUMNS", "FAILURES", "Drifting", "Filtered", "Line", "Listed", "Preview", "Reason", "Row", "Selection",
     "TooManyFailed", "Wanted", "ask", "begin", "confirm", "draft", "go_on", "narrowed", "place", "preview",
     "preview_of", "reasons", "results", "resume", "sheet", "stop", "tally", "ticked", "under_way",
 ]  # fmt: skip

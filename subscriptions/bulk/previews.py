@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from django.db import InterfaceError, OperationalError
 
-from subscriptions import lifecycle, quotes
+from subscriptions import lifecycle, quotes, reconciliation
 from subscriptions.actions import NotAllowed
 from subscriptions.bulk.results import Reason
 from subscriptions.bulk.selection import Line, Selection
@@ -98,9 +98,17 @@ def broken(error: Exception) -> NotAllowed:
     return NotAllowed("error", f"This row cannot be placed: {type(error).__name__}. See the log.")
 
 
+def together(ready: Sequence[Wish | NotAllowed], placed: Results) -> Results:
+    """One result for each row: its refusal from before, or what became of its wish."""
+    results = iter(placed)
+    return [one if isinstance(one, NotAllowed) else next(results) for one in ready]
+
+
 def _would_place(wishes: Sequence[Wish], *, actor: User | None, audience: str) -> Results:
     try:
-        return lifecycle.would_place(wishes, actor=actor, audience=audience)
+        ready = reconciliation.as_noted(wishes)
+        able = [one for one in ready if isinstance(one, Wish)]
+        return together(ready, lifecycle.would_place(able, actor=actor, audience=audience))
     except (OperationalError, InterfaceError):
         # The database is in trouble, and not a row.
         raise

@@ -7,12 +7,13 @@ import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F
 
-from subscriptions import clock, lifecycle
+from subscriptions import clock, lifecycle, reconciliation
 from subscriptions.actions import NotAllowed
-from subscriptions.bulk.previews import broken
+from subscriptions.bulk.previews import broken, together
 from subscriptions.bulk.selection import Selection
 from subscriptions.bulk.wanted import CHUNK, Wanted
 from subscriptions.filters import subscription_id
+from subscriptions.lifecycle import Wish
 from subscriptions.models import BulkRow, BulkRun, Order, OrderStatus, RowOutcome, RunStatus, User
 
 log = structlog.get_logger(__name__)
@@ -115,8 +116,9 @@ def _place(run: BulkRun, wanted: Wanted, rows: Sequence[BulkRow], spare: int | N
     """Decide about rows, up to the last refusal that is allowed; returns how many were refused."""
     refused = 0
 
-    def mark(results: lifecycle.Results) -> None:
+    def mark(placed: lifecycle.Results) -> None:
         nonlocal refused
+        results = together(ready, placed)
         refusals = [number for number, one in enumerate(results, 1) if isinstance(one, NotAllowed)]
         if spare is not None and len(refusals) >= spare and refusals[spare - 1] < len(results):
             raise _Enough(refusals[spare - 1])
@@ -125,7 +127,10 @@ def _place(run: BulkRun, wanted: Wanted, rows: Sequence[BulkRow], spare: int | N
 
     wishes = [wanted.wish(row.subscription_id or subscription_id(row.text) or 0, row.after) for row in rows]
     try:
-        lifecycle.place_many(wishes, actor=run.actor, audience=run.audience, then=mark)
+        # Drift is read again first, and settled only where it is still what was shown.
+        ready = reconciliation.as_read(wishes)
+        able = [one for one in ready if isinstance(one, Wish)]
+        lifecycle.place_many(able, actor=run.actor, audience=run.audience, then=mark)
     except _Enough as enough:
         return _place(run, wanted, rows[: enough.args[0]], None)
     except _TakenByAnother:

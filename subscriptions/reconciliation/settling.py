@@ -1,12 +1,24 @@
 """A difference is settled by an order, after another look at the vendor."""
 
 import uuid
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from subscriptions import actions, lifecycle
 from subscriptions.actions import NotAllowed
 from subscriptions.lifecycle import Wish
-from subscriptions.models import Order, Subscription, User
-from subscriptions.reconciliation.reading import read_now
+from subscriptions.models import Drift, Order, Purpose, Subscription, User
+from subscriptions.reconciliation.comparison import UNKNOWN_THERE, Difference, as_record, compare
+from subscriptions.reconciliation.reading import VendorSilent, read_many, read_now
+from subscriptions.reconciliation.worklist import Read, note
+from subscriptions.vendors import port
+from subscriptions.vendors.port import Answer, Outcome
+
+STEMS = (actions.TAKE_THEIRS.stem, actions.PUSH_OURS.stem)
+_STALE = NotAllowed("stale", "The licence service says something else now. Look at it again and decide.")
+_SETTLED = NotAllowed("settled", "There is no difference any more.")
 
 
 def settle(
@@ -34,16 +46,126 @@ def settle(
     if not reading.fresh:
         raise NotAllowed("vendor_silent", f"{reading.problem} Nothing was changed. Try again.")
     line = next((one for one in reading.lines if one.field == field), None)
+    # The version from before the read: a change that came meanwhile must not be settled away.
+    wish = Wish(
+        subscription.pk, stem, reason=reason, version=subscription.version, idempotency_key=idempotency_key
+    )  # fmt: skip
+    return lifecycle.place(_wish(wish, line, shown_theirs), actor=actor, audience=audience)
+
+
+def _wish(wish: Wish, line: Difference | None, shown_theirs: str) -> Wish:
+    """The wish that settles what was shown, as the line says it now. Raises NotAllowed."""
     if line is None or line.theirs != shown_theirs:
-        raise NotAllowed("stale", "The licence service says something else now. Look at it again and decide.")
+        raise _STALE
     if not line.differs:
-        raise NotAllowed("settled", "There is no difference any more.")
-    after, why_not = (
-        (line.take, line.take_refusal) if stem == actions.TAKE_THEIRS.stem else (line.push, line.push_refusal)
-    )
+        raise _SETTLED
+    if wish.stem == actions.TAKE_THEIRS.stem:
+        after, before, why_not = line.take, None, line.take_refusal
+    else:
+        after, before, why_not = line.push, line.push_before, line.push_refusal
     if after is None:
         raise NotAllowed("not_possible", why_not)
-    before = line.push_before if stem == actions.PUSH_OURS.stem else None
-    # The version from before the read: a change that came meanwhile must not be settled away.
-    wish = Wish(subscription.pk, stem, after, before, reason, subscription.version, idempotency_key)
-    return lifecycle.place(wish, actor=actor, audience=audience)
+    return replace(wish, after=after, before=before)
+
+
+# --- many at once ----------------------------------------------------------------------------------------------------
+
+
+def shown(field: str, theirs: str) -> dict[str, Any]:
+    """What a row that is to settle drift wants, until it is known what that leads to: the difference as it was shown.
+
+    Of a Wish with a stem of `STEMS` it is the `after`, which `as_noted` and `as_read` make definite.
+    """
+    return {"Difference": field, "Theirs": theirs}
+
+
+def as_noted(wishes: Sequence[Wish]) -> list[Wish | NotAllowed]:
+    """To look at only: what each wish leads to as far as the worklist knows. Wishes that settle no drift stay.
+
+    3 queries, whatever their number.
+    """
+    if not _settles(wishes):
+        return list(wishes)
+    ids = {wish.subscription_id for wish in wishes}
+    found = _subscriptions(ids)
+    noted: dict[int, dict[str, Drift]] = defaultdict(dict)
+    for row in Drift.objects.filter(subscription__among=ids, ended_at__isnull=True):
+        noted[row.subscription_id or 0][row.field] = row
+
+    def decide(wish: Wish) -> Wish:
+        row = noted[wish.subscription_id].get(wish.after["Difference"])
+        if row is None:
+            raise _SETTLED
+        return _definite(wish, found[wish.subscription_id], row.record)
+
+    return [_decided(decide, wish, found) for wish in wishes]
+
+
+def as_read(wishes: Sequence[Wish]) -> list[Wish | NotAllowed]:
+    """What each wish leads to by the vendor's record as it is now; refused where it is not what was shown any more.
+
+    Outside any transaction. The worklist learns what was read. The wishes carry the version from before the read. While
+    the vendor is silent all of them are refused.
+    """
+    if not _settles(wishes):
+        return list(wishes)
+    found = _subscriptions({wish.subscription_id for wish in wishes})
+    try:
+        answers = _answers(found)
+    except VendorSilent as silent:
+        return [NotAllowed("vendor_silent", f"{silent.sentence} Nothing was changed. Try again.")] * len(wishes)
+    records = {pk: record for pk, answer in answers.items() if (record := _record(answer))}
+    note([Read(pk, found[pk].version, record) for pk, record in records.items()])
+
+    def decide(wish: Wish) -> Wish:
+        record = records.get(wish.subscription_id)
+        if record is None:
+            code = answers[wish.subscription_id].code
+            raise NotAllowed("vendor_silent", f"The licence service did not say what it has ({code}). Try again.")
+        return _definite(wish, found[wish.subscription_id], record)
+
+    return [_decided(decide, wish, found) for wish in wishes]
+
+
+def _settles(wishes: Sequence[Wish]) -> bool:
+    return bool(wishes) and wishes[0].stem in STEMS and "Difference" in wishes[0].after
+
+
+def _subscriptions(ids: set[int]) -> dict[int, Subscription]:
+    rows = Subscription.objects.filter(pk__among=ids).select_related("sku__product", "account")
+    return {row.pk: row for row in rows.defer("activation_code", "vendor_record")}
+
+
+def _answers(subscriptions: dict[int, Subscription]) -> dict[int, Answer]:
+    by_vendor: dict[str, list[Subscription]] = defaultdict(list)
+    for one in subscriptions.values():
+        by_vendor[one.sku.product.vendor].append(one)
+    answers: dict[int, Answer] = {}
+    for vendor, some in by_vendor.items():
+        found = read_many(vendor, [one.subscriber_id for one in some], purpose=Purpose.DRIFT)
+        answers |= {one.pk: answer for one, answer in zip(some, found, strict=True)}
+    return answers
+
+
+def _record(answer: Answer) -> dict[str, Any] | None:
+    if answer.code == port.NOT_FOUND:
+        return UNKNOWN_THERE
+    return as_record(answer.details) if answer.outcome == Outcome.DONE and answer.details else None
+
+
+def _definite(wish: Wish, subscription: Subscription, record: dict[str, Any]) -> Wish:
+    lines = {line.field: line for line in compare(subscription, record)}
+    line = lines.get(wish.after["Difference"])
+    # Some lines are there only while they differ.
+    if line is None or not line.differs:
+        raise _SETTLED
+    return replace(_wish(wish, line, wish.after["Theirs"]), version=subscription.version)
+
+
+def _decided(decide: Callable[[Wish], Wish], wish: Wish, found: dict[int, Subscription]) -> Wish | NotAllowed:
+    if wish.subscription_id not in found:
+        return NotAllowed("unknown", f"There is no subscription SUB-{wish.subscription_id:06d}.")
+    try:
+        return decide(wish)
+    except NotAllowed as refusal:
+        return refusal

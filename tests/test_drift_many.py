@@ -1,0 +1,189 @@
+"""Many differences settled at once: previewed from the worklist, read again before anything is placed."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from subscriptions import bulk, lifecycle, reconciliation
+from subscriptions.actions import COMMAND
+from subscriptions.bulk import Drifting
+from subscriptions.models import BulkRun, Drift, Order, Subscription, VendorCall
+from tests.factories import OrderFactory, SKUFactory, SubscriptionFactory
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_queue")]
+
+
+def reconcile():
+    run = reconciliation.begin(actor=None, audience=COMMAND)
+    for _ in reconciliation.work(run):
+        pass
+
+
+def fresh(subscription):
+    return Subscription.objects.get(pk=subscription.pk)
+
+
+@pytest.fixture
+def drift(cast, at_vendor):
+    """Six that differ, each in its way, by name."""
+    sku = SKUFactory()
+
+    def make(ours="active", **theirs):
+        return at_vendor(SubscriptionFactory(account=cast.acme, sku=sku, status=ours), **theirs)
+
+    return {
+        "more": make(seats=30),
+        "paused": make(status="Paused"),
+        "too many": make(seats=900),
+        "product": make(product="OTHER"),
+        "runs there": make("cancelled", status="Started"),
+        "ordered": make(seats=31),
+    }
+
+
+@pytest.fixture
+def six(drift):
+    reconcile()
+    assert Drift.objects.count() == 6
+    OrderFactory(subscription=drift["ordered"], status="needs_attention")
+    return drift
+
+
+def draft(stem, person):
+    return bulk.draft(stem, Drifting(reconciliation.open_drift(), "all"), actor=person, given={})
+
+
+def confirm(run, drain):
+    bulk.confirm(run, "Month's end")
+    drain()
+    run.refresh_from_db()
+    return {row.subscription_id: row for row in run.rows.select_related("order")}
+
+
+def seen(run):
+    preview = bulk.preview_of(run)
+    return preview.able, {code: reason.count for code, reason in preview.cannot.items()}
+
+
+def test_take_theirs_of_many(six, cast, drain, emulator):
+    asked = VendorCall.objects.count()
+    run = draft("take_theirs", cast.operator)
+    assert seen(run) == (2, {"not_possible": 3, "needs_attention": 1})
+    # A preview asks nobody.
+    assert VendorCall.objects.count() == asked
+    rows = confirm(run, drain)
+    assert (run.status, run.placed, run.refused) == ("done", 2, 4)
+    assert fresh(six["more"]).seats == 30
+    assert fresh(six["paused"]).status == "suspended"
+    order = rows[six["more"].pk].order
+    assert (order.action, order.before, order.after, order.reason, order.actor, order.status) == (
+        "take_theirs", {"Seats": 25}, {"Seats": 30}, "Month's end", cast.operator, "completed",
+    )  # fmt: skip
+    sentences = {name: rows[one.pk].sentence for name, one in six.items()}
+    assert "at most 500" in sentences["too many"]
+    assert "never taken over" in sentences["product"]
+    assert "cancelled" in sentences["runs there"]
+    settled = Drift.objects.filter(ending="settled")
+    assert set(settled.values_list("subscription", flat=True)) == {six["more"].pk, six["paused"].pk}
+    assert reconciliation.open_count() == (4, False)
+
+
+def test_push_ours_of_many(six, cast, drain, emulator):
+    run = draft("push_ours", cast.operator)
+    rows = confirm(run, drain)
+    assert (run.placed, run.refused) == (4, 2)
+    assert rows[six["more"].pk].order.before == {"Seats": 30}
+    for name, status, seats in [
+        ("more", "Started", 25), ("paused", "Started", 25), ("too many", "Started", 25),
+        ("runs there", "HardCancelled", 25),
+    ]:  # fmt: skip
+        record = emulator.control.subscriber(six[name].subscriber_id)
+        assert (name, record.status, record.seats) == (name, status, seats)
+    assert Drift.objects.filter(ending="settled", order__in=Order.objects.filter(action="push_ours")).count() == 4
+    assert "sent only with a change of the SKU" in rows[six["product"].pk].sentence
+
+
+def test_what_says_something_else_by_now_is_not_settled(six, cast, drain, emulator):
+    run = draft("take_theirs", cast.operator)
+    emulator.control.set_seats(six["more"].subscriber_id, 33)
+    emulator.control.resume(six["paused"].subscriber_id)
+    rows = confirm(run, drain)
+    assert rows[six["more"].pk].code == "stale"
+    assert rows[six["paused"].pk].code == "settled"
+    assert run.placed == 0
+    assert fresh(six["more"]).seats == 25
+    # The worklist has learnt it on the way.
+    now = {row.subscription_id: (row.theirs, row.ending) for row in Drift.objects.order_by("pk")}
+    assert now[six["more"].pk] == ("33", "")
+    assert now[six["paused"].pk] == ("Paused", "gone")
+
+
+def test_a_change_of_ours_during_the_read_is_not_settled_away(six):
+    wish = lifecycle.Wish(six["more"].pk, "take_theirs", reconciliation.shown("seats", "30"))
+    [ready] = reconciliation.as_read([wish])
+    assert (ready.after, ready.version) == ({"Seats": 30}, fresh(six["more"]).version)
+    lifecycle.place(
+        lifecycle.Wish(six["more"].pk, "auto_renew", {"Renews automatically": False}), actor=None, audience=COMMAND
+    )
+    [result] = lifecycle.place_many([ready], actor=None, audience=COMMAND)
+    assert result.code == "stale"
+
+
+def test_a_silent_vendor_settles_nothing(six, cast, drain, emulator):
+    run = draft("take_theirs", cast.operator)
+    emulator.control.add_fault("html-500")
+    rows = confirm(run, drain)
+    assert {row.code for row in rows.values()} == {"vendor_silent"}
+    assert "Nothing was changed" in rows[six["more"].pk].sentence
+    assert fresh(six["more"]).seats == 25
+
+
+def test_one_that_cannot_be_read_leaves_the_others(six, cast, drain, emulator):
+    run = draft("take_theirs", cast.operator)
+    emulator.control.add_fault("item-error", kinds=["GetInfo"], subscriber=six["more"].subscriber_id)
+    rows = confirm(run, drain)
+    assert rows[six["more"].pk].code == "vendor_silent"
+    assert rows[six["paused"].pk].outcome == "placed"
+
+
+@pytest.mark.parametrize("person", ["support", "approver", "auditor"])
+def test_nobody_else_settles_by_a_run(person, six, cast, drain):
+    run = draft("take_theirs", cast.people[person])
+    assert bulk.preview_of(run).able == 0
+    BulkRun.objects.filter(pk=run.pk).update(status="running", reason="forged")
+    for _ in bulk.place(run):
+        pass
+    assert not Order.objects.filter(action="take_theirs").exists()
+
+
+def test_strangers_cannot_be_settled(six, cast, emulator):
+    Drift.objects.create(
+        vendor="kaspersky", subscriber_id="LEGACY", field="unknown_here", ours="No", theirs="Started",
+        found_at=six["more"].created_at, seen_at=six["more"].created_at,
+    )  # fmt: skip
+    assert draft("take_theirs", cast.operator).total == 6
+    assert len(list(Drifting(reconciliation.open_drift(), "all").lines())) == 6
+
+
+def test_queries_do_not_grow_with_rows(cast, at_vendor, emulator):
+    sku = SKUFactory()
+
+    def queries(many):
+        for _ in range(many):
+            at_vendor(SubscriptionFactory(account=cast.acme, sku=sku), seats=30)
+        reconcile()
+        new = Drift.objects.order_by("-pk")[:many].values("pk")
+        run = bulk.draft(
+            "take_theirs",
+            Drifting(Drift.objects.filter(pk__in=list(new.values_list("pk", flat=True))), ""),
+            actor=cast.operator,
+            given={},
+        )
+        BulkRun.objects.filter(pk=run.pk).update(status="running", reason="test")
+        with CaptureQueriesContext(connection) as captured:
+            for _ in bulk.place(run):
+                pass
+        assert run.placed == many
+        return len(captured)
+
+    assert queries(2) == queries(15)
