@@ -12,6 +12,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
+from subscriptions import actions, bulk
 from subscriptions.models import VendorState
 from tests.factories import (
     ChargeFactory,
@@ -157,6 +158,10 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     **bss_model("sku", "catalogue_manager", deletes=("catalogue_manager",)),
     **bss_model("subscription", history=302),
     **bss_model("order", history=302),
+    **bss_model("bulkrun", history=302),
+    "admin:subscriptions_bulkrun_choose": ("", staff(others=405)),
+    **{f"admin:subscriptions_bulkrun_{act}": ("bulkrun", staff(others=405)) for act in ("ask", "stop", "resume")},
+    "admin:subscriptions_bulkrun_results": ("bulkrun", ALL_STAFF),
     **bss_model("event", history=302),
     **bss_model("vendorcall", history=302),
     **bss_model("vendorstate", history=302),
@@ -211,6 +216,8 @@ def things(cast: Any) -> dict[str, list[Any]]:
     order = OrderFactory(subscription=subscription)
     call = VendorCallFactory(order=order)
     charge = ChargeFactory(subscription=subscription)
+    late = bulk.Wanted("suspend", "late"), bulk.ticked([subscription.pk])
+    run = bulk.begin(*late, actor=cast.operator, audience=actions.BSS)
     larger = SKUFactory(product=subscription.sku.product, name="Larger", seats_min=30)
     subscription.sku.targets.create(target=larger)
     return {
@@ -229,6 +236,7 @@ def things(cast: Any) -> dict[str, list[Any]]:
         "vendorcall": [call.pk],
         "vendorstate": [VendorState.objects.create(vendor="kaspersky").pk],
         "difference": [subscription.pk, "seats"],
+        "bulkrun": [run.pk],
         "content": [1, 1],
         "format": ["csv"],
         "app": ["subscriptions"],

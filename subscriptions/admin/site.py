@@ -10,7 +10,10 @@ from django.shortcuts import redirect, render
 from django.urls import URLPattern, URLResolver, path
 
 # The way around the site, in the order of the work; the registry itself is sorted by name.
-MODELS = ("Subscription", "Order", "Account", "User", "Product", "SKU", "Charge", "Event", "VendorCall", "VendorState")
+MODELS = (
+    "Subscription", "Order", "BulkRun", "Account", "User", "Product", "SKU", "Charge", "Event", "VendorCall",
+    "VendorState",
+)  # fmt: skip
 
 
 class BssSite(AdminSite):

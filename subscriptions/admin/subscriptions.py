@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from subscriptions import actions, lifecycle, pricing, quotes, reconciliation
 from subscriptions.actions import NotAllowed, Situation, terms
-from subscriptions.admin import changes, codes, details, planned, renewals, shortcut, start, words
+from subscriptions.admin import bulk, changes, codes, details, planned, renewals, shortcut, start, words
 from subscriptions.admin.flow import action_urls
 from subscriptions.admin.lists import NarrowedAdmin, key
 from subscriptions.models import OPEN_ORDER, Event, Order, OrderStatus, Subscription, SubscriptionStatus
@@ -50,6 +50,12 @@ class SubscriptionAdmin(NarrowedAdmin):
         return [*own, *details.urls(), *codes.urls(), *super().get_urls()]
 
     # The list.
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return (bulk.tick, *self.list_display) if bulk.offered(request.user) else self.list_display
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {**(extra_context or {}), "acts": bulk.offered(request.user)})
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Subscription]:
         ahead = Order.objects.filter(status__in=[*OPEN_ORDER, OrderStatus.SCHEDULED])
