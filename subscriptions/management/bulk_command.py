@@ -1,31 +1,34 @@
 """The base of the commands that do one thing to many subscriptions: shown first, done with --apply, told row by row."""
 
 import csv
-import sys
 import tempfile
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from django.core.management import CommandError
 from django.db import Error, InterfaceError, OperationalError
-from django_rich.management import RichCommand
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from subscriptions import actions, bulk, filters, pricing
 from subscriptions.actions import NotAllowed
-from subscriptions.bulk import Filtered, Listed, Reason, Selection, Wanted
+from subscriptions.bulk import Filtered, Listed, Selection, Wanted
 from subscriptions.filters import BadFilter
+from subscriptions.management.rows_command import (
+    INTERRUPTED,
+    MISUSED,
+    RowsCommand,
+    check_writable,
+    opened,
+    whole_number,
+)
 from subscriptions.models import BulkRun, OrderStatus, RunStatus, Subscription, SubscriptionStatus
 from subscriptions.sheets import BadSheet, Sheet
 
-_MISUSED, _INTERRUPTED = 2, 130
 _SHORTCUTS = ("status", "product", "account")
 """Options of the name of a filter; given twice they mean any of them."""
 _QUIET = 30.0
@@ -37,7 +40,7 @@ _WILL = {
 }
 
 
-class BulkCommand(RichCommand):
+class BulkCommand(RowsCommand):
     """A thin file for each: `stem`, `help`, `example`, and the options of its own."""
 
     stem: str
@@ -69,16 +72,18 @@ class BulkCommand(RichCommand):
             help=f"as BSS narrows its list, such as renews_before=2027-03-01: {', '.join(filters.of(Subscription))}",
         )  # fmt: skip
         if self.seats:
-            chosen.add_argument("--seats", type=_count, metavar="N", help="the new total of each")
+            chosen.add_argument("--seats", type=whole_number, metavar="N", help="the new total of each")
         doing = parser.add_argument_group("doing it")
         doing.add_argument("--apply", action="store_true", help="do it, and do not only show it")
         doing.add_argument("--reason", default="", help="why; kept with every order")
-        doing.add_argument("--max-failures", type=_count, metavar="N", help="stop placing when N rows have failed")
+        doing.add_argument(
+            "--max-failures", type=whole_number, metavar="N", help="stop placing when N rows have failed"
+        )
         doing.add_argument("--no-wait", action="store_true", help="do not wait until the orders are carried out")
         doing.add_argument("--out", type=Path, metavar="FILE", help="write a CSV file with the outcome of each row")
         doing.add_argument(
             "--resume",
-            type=_count,
+            type=whole_number,
             metavar="RUN",
             help="go on with a run that was interrupted, or wait for its orders and write its outcomes",
         )
@@ -87,7 +92,7 @@ class BulkCommand(RichCommand):
     def handle(self, *, file: str | None, resume: int | None, apply: bool, **options: Any) -> None:
         """Exit code 1 when a row was refused or failed, 2 when asked for the impossible, 130 when interrupted."""
         if options["out"]:
-            _check_writable(options["out"], file)
+            check_writable(options["out"], file)
         try:
             if resume is not None:
                 self._check_alone(file, apply, options)
@@ -101,13 +106,13 @@ class BulkCommand(RichCommand):
                     self._show(wanted, selection)
                     return
                 if not wanted.reason:
-                    raise CommandError("Say why: --apply needs --reason.", returncode=_MISUSED)
+                    raise CommandError("Say why: --apply needs --reason.", returncode=MISUSED)
                 run = bulk.begin(wanted, selection, actor=None, audience=actions.COMMAND)
             self._work(run, options)
         except (BadSheet, BadFilter, NotAllowed) as refused:
-            raise CommandError(f"{_sentence(refused)} Nothing was done.", returncode=_MISUSED) from None
+            raise CommandError(f"{_sentence(refused)} Nothing was done.", returncode=MISUSED) from None
         except KeyboardInterrupt:
-            raise CommandError("Interrupted. Nothing was done.", returncode=_INTERRUPTED) from None
+            raise CommandError("Interrupted. Nothing was done.", returncode=INTERRUPTED) from None
 
     # --- choosing ----------------------------------------------------------------------------------------------------
 
@@ -117,14 +122,14 @@ class BulkCommand(RichCommand):
             raise CommandError(
                 "Say which subscriptions: a CSV file (- for standard input), or --account, --product, --status, "
                 "--where.",
-                returncode=_MISUSED,
+                returncode=MISUSED,
             )
         if not file:
             yield self._filtered(options)
             return
         if options.get("seats") is not None:
-            raise CommandError("A file says the seats of each row itself: leave --seats out.", returncode=_MISUSED)
-        with _opened(file) as stream:
+            raise CommandError("A file says the seats of each row itself: leave --seats out.", returncode=MISUSED)
+        with opened(file) as stream:
             needed = ["subscription", "seats"] if self.seats else ["subscription"]
             sheet = Sheet(stream, needed=needed)
             if ignored := [name for name in sheet.columns if name not in needed]:
@@ -141,7 +146,7 @@ class BulkCommand(RichCommand):
         after = {}
         if self.seats:
             if options["seats"] is None:
-                raise CommandError("Say how many seats each is to have: --seats N.", returncode=_MISUSED)
+                raise CommandError("Say how many seats each is to have: --seats N.", returncode=MISUSED)
             after = {"Seats": options["seats"]}
         return Filtered(found, ", ".join(f"{name} {' or '.join(values)}" for name, values in wanted), after)
 
@@ -163,17 +168,6 @@ class BulkCommand(RichCommand):
             self._reasons(dict(sorted(found.cannot.items(), key=lambda one: -one[1].count)))
         self._say('Nothing was done. With --apply --reason "...", what can be done is done.')
 
-    def _reasons(self, reasons: dict[str, Reason]) -> None:
-        for code, reason in reasons.items():
-            self._say(f"{reason.count:>13,}  {code or 'no code'}")
-            self._examples([f"{named}: {sentence}" for named, sentence in reason.examples], reason.count)
-
-    def _examples(self, lines: list[str], count: int) -> None:
-        for line in lines:
-            self._say(f"{'':>15}{line}")
-        if count > len(lines):
-            self._say(f"{'':>15}...")
-
     # --- doing -------------------------------------------------------------------------------------------------------
 
     def _check_alone(self, file: str | None, apply: bool, options: dict[str, Any]) -> None:
@@ -181,20 +175,20 @@ class BulkCommand(RichCommand):
         if any(told) or options.get("seats") is not None or self.given(options):
             raise CommandError(
                 "A run knows its rows and its reason: --resume goes with --max-failures, --no-wait and --out only.",
-                returncode=_MISUSED,
+                returncode=MISUSED,
             )
 
     def _found(self, number: int) -> BulkRun:
         run = BulkRun.objects.filter(pk=number).first()
         if run is None:
-            raise CommandError(f"There is no run {number}.", returncode=_MISUSED)
+            raise CommandError(f"There is no run {number}.", returncode=MISUSED)
         if run.action != self.stem:
             raise CommandError(
                 f"Run {number} is of another kind: uv run manage.py bulk_{run.action} --resume {number}",
-                returncode=_MISUSED,
+                returncode=MISUSED,
             )
         if run.status == RunStatus.DRAFT:
-            raise CommandError(f"Run {number} was chosen in BSS, and is not confirmed there yet.", returncode=_MISUSED)
+            raise CommandError(f"Run {number} was chosen in BSS, and is not confirmed there yet.", returncode=MISUSED)
         return run
 
     def _work(self, run: BulkRun, options: dict[str, Any]) -> None:
@@ -209,7 +203,7 @@ class BulkCommand(RichCommand):
             with suppress(Error):
                 run.refresh_from_db()
                 bulk.stop(run)
-            raise CommandError(f"{_how_far(run)} Go on with: {again}", returncode=_INTERRUPTED) from None
+            raise CommandError(f"{_how_far(run)} Go on with: {again}", returncode=INTERRUPTED) from None
         except (OperationalError, InterfaceError) as error:
             said = str(error).strip().partition("\n")[0]
             raise CommandError(f"The database failed: {said}. What was done stays done. Go on with: {again}") from None
@@ -256,22 +250,6 @@ class BulkCommand(RichCommand):
                     quiet = now
                 time.sleep(max(0.2, 20 * (now - begun)))
 
-    @contextmanager
-    def _progress(self, words: str, total: int | None) -> Iterator[tuple[Progress, Any]]:
-        with Progress(
-            TextColumn(words), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
-            console=self.console, transient=True, disable=not self.console.is_terminal,
-        ) as progress:  # fmt: skip
-            yield progress, progress.add_task("", total=total)
-
-    def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:,.0f}/s")
-
 
 def _how_far(run: BulkRun) -> str:
     decided = run.placed + run.refused
@@ -282,39 +260,6 @@ def _how_far(run: BulkRun) -> str:
 
 def _sentence(refused: BadSheet | BadFilter | NotAllowed) -> str:
     return refused.sentence if isinstance(refused, NotAllowed) else str(refused)
-
-
-def _count(text: str) -> int:
-    """For argparse: a positive whole number."""
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
-        raise CommandError(f"{text} is no number. Write digits only, such as 1000.", returncode=_MISUSED)
-    return int(text)
-
-
-@contextmanager
-def _opened(file: str) -> Iterator[BinaryIO]:
-    if file == "-":
-        yield sys.stdin.buffer
-        return
-    with ExitStack() as opened:
-        try:
-            stream = opened.enter_context(Path(file).open("rb"))
-        except OSError as error:
-            raise CommandError(f"{file} cannot be read: {error.strerror}.", returncode=_MISUSED) from None
-        yield stream
-
-
-def _check_writable(out: Path, file: str | None) -> None:
-    """Before anything is done: to lose the outcomes after an hour's work would be worse."""
-    if file and file != "-" and out.exists() and out.samefile(file):
-        raise CommandError(f"{out} is the file with the rows itself.", returncode=_MISUSED)
-    try:
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise CommandError(f"{out} cannot be written: {error.strerror}.", returncode=_MISUSED) from None
-    if out.is_dir():
-        raise CommandError(f"{out} is a folder.", returncode=_MISUSED)
 
 
 def _write(run: BulkRun, out: Path) -> None:

@@ -1,0 +1,82 @@
+"""What commands about many rows have in common: files in and out, progress, and reasons with examples."""
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from django.core.management import CommandError
+from django_rich.management import RichCommand
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from subscriptions.bulk import Reason
+
+MISUSED, INTERRUPTED = 2, 130
+"""Exit codes: asked for the impossible, and Ctrl-C."""
+
+
+class RowsCommand(RichCommand):
+    """Says what happens with many rows, with a progress bar where somebody looks on."""
+
+    def _reasons(self, reasons: dict[str, Reason]) -> None:
+        for code, reason in reasons.items():
+            self._say(f"{reason.count:>13,}  {code or 'no code'}")
+            self._examples([f"{named}: {sentence}" for named, sentence in reason.examples], reason.count)
+
+    def _examples(self, lines: list[str], count: int) -> None:
+        for line in lines:
+            self._say(f"{'':>15}{line}")
+        if count > len(lines):
+            self._say(f"{'':>15}...")
+
+    @contextmanager
+    def _progress(self, words: str, total: int | None) -> Iterator[tuple[Progress, Any]]:
+        with Progress(
+            TextColumn(words), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
+            console=self.console, transient=True, disable=not self.console.is_terminal,
+        ) as progress:  # fmt: skip
+            yield progress, progress.add_task("", total=total)
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:,.0f}/s")
+
+
+def whole_number(text: str) -> int:
+    """For argparse: a positive whole number."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
+        raise CommandError(f"{text} is no number. Write digits only, such as 1000.", returncode=MISUSED)
+    return int(text)
+
+
+@contextmanager
+def opened(file: str) -> Iterator[BinaryIO]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(Path(file).open("rb"))
+        except OSError as error:
+            raise CommandError(f"{file} cannot be read: {error.strerror}.", returncode=MISUSED) from None
+        yield stream
+
+
+def check_writable(out: Path, file: str | None) -> None:
+    """Before anything is done: to lose the outcomes after an hour's work would be worse."""
+    if file and file != "-" and out.exists() and out.samefile(file):
+        raise CommandError(f"{out} is the file with the rows itself.", returncode=MISUSED)
+    try:
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise CommandError(f"{out} cannot be written: {error.strerror}.", returncode=MISUSED) from None
+    if out.is_dir():
+        raise CommandError(f"{out} is a folder.", returncode=MISUSED)
