@@ -3,9 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from babel import Locale
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.http import HttpRequest, HttpResponse
@@ -14,6 +12,7 @@ from django.utils.text import capfirst
 from subscriptions.admin.forms import SKUChoice
 from subscriptions.admin.shortcut import subscription_url
 from subscriptions.models import SKU, ApprovalLimit, ChangeTarget, PriceBand, Product
+from subscriptions.models.catalogue import BESIDE, clean_currency, clean_vendor
 
 OUTSIDE_SHOWN = 20
 
@@ -24,11 +23,7 @@ class ProductForm(forms.ModelForm):
         fields = ("vendor", "name", "description", "is_sold", "needs_company_details")
 
     def clean_vendor(self) -> str:
-        vendor: str = self.cleaned_data["vendor"]
-        if vendor not in settings.VENDORS:
-            known = ", ".join(sorted(settings.VENDORS))
-            raise ValidationError(f"“{vendor}” is no vendor of this portal. Known: {known}.")
-        return vendor
+        return clean_vendor(self.cleaned_data["vendor"])
 
 
 @admin.register(Product)
@@ -39,14 +34,6 @@ class ProductAdmin(admin.ModelAdmin):
     list_filter = ("is_sold",)
     search_fields = ("name",)
     show_facets = admin.ShowFacets.NEVER
-
-
-def clean_currency(typed: str) -> str:
-    """The ISO 4217 code in upper case. Raises ValidationError with the sentence for the page."""
-    code = typed.strip().upper()
-    if code not in Locale("en").currencies or len(code) != 3:
-        raise ValidationError(f"“{typed}” is no currency. Enter an ISO 4217 code such as EUR.")
-    return code
 
 
 class MoneyForm(forms.ModelForm):
@@ -121,22 +108,14 @@ class TargetInline(RowInline):
         return super().get_queryset(request).select_related("target__product")
 
 
-# The field that a rule of the database is about; its sentence stands beside it.
-_BESIDE = {
-    "sku_seat_range": "seats_max",
-    "sku_term_holds_whole_periods": "term_months",
-    "sku_policies_agree": "decrease_policy",
-}
-
-
 class SKUForm(forms.ModelForm):
     def add_error(self, field: str | None, error: Any) -> None:
         """What a rule of the database says stands beside the field that it is about."""
         if field is None and isinstance(error, ValidationError) and hasattr(error, "error_dict"):
             sentences = {
-                str(rule.violation_error_message): _BESIDE[rule.name]
+                str(rule.violation_error_message): BESIDE[rule.name]
                 for rule in SKU._meta.constraints
-                if rule.name in _BESIDE
+                if rule.name in BESIDE
             }
             for one in error.error_dict.pop(NON_FIELD_ERRORS, []):
                 name = sentences.get(str(one.message), NON_FIELD_ERRORS)

@@ -2,12 +2,31 @@
 
 from typing import TYPE_CHECKING
 
+from babel import Locale
+from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
 if TYPE_CHECKING:
     from subscriptions.models.subscription import Subscription
+
+
+def clean_vendor(vendor: str) -> str:
+    """A key of the VENDORS setting. Raises ValidationError with the sentence for whoever typed it."""
+    if vendor not in settings.VENDORS:
+        known = ", ".join(sorted(settings.VENDORS))
+        raise ValidationError(f"“{vendor}” is no vendor of this portal. Known: {known}.")
+    return vendor
+
+
+def clean_currency(typed: str) -> str:
+    """The ISO 4217 code in upper case. Raises ValidationError with the sentence for whoever typed it."""
+    code = typed.strip().upper()
+    if code not in Locale("en").currencies or len(code) != 3:
+        raise ValidationError(f"“{typed}” is no currency. Enter an ISO 4217 code such as EUR.")
+    return code
 
 
 class Product(models.Model):
@@ -133,6 +152,14 @@ class SKU(models.Model):
         return self.subscriptions.exclude(status="cancelled").exclude(
             seats__gte=self.seats_min, seats__lte=self.seats_max
         )
+
+
+BESIDE = {
+    "sku_seat_range": "seats_max",
+    "sku_term_holds_whole_periods": "term_months",
+    "sku_policies_agree": "decrease_policy",
+}
+"""The field that a rule of the database is about; its sentence stands beside it."""
 
 
 class Timing(models.TextChoices):

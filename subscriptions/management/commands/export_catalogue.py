@@ -1,0 +1,38 @@
+"""`uv run manage.py export_catalogue`: the price list for a spreadsheet."""
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any
+
+from django.core.management import CommandError
+from django_rich.management import RichCommand
+
+from subscriptions import catalogue_files
+from subscriptions.management.outfile import whole
+
+
+class Command(RichCommand):
+    help = "Write the whole catalogue as CSV, for import_catalogue: to read it again changes nothing."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.formatter_class = RawDescriptionHelpFormatter
+        parser.add_argument("--out", type=Path, metavar="FILE", help="write this file; else standard output")
+        parser.epilog = (
+            "The columns are those of import_catalogue, whose --help explains them.\n\n"
+            "Example:\n  uv run manage.py export_catalogue --out catalogue.csv"
+        )
+
+    def handle(self, *, out: Path | None, **options: Any) -> None:
+        lines = catalogue_files.lines()
+        if out is None:
+            for line in lines:
+                sys.stdout.buffer.write(line.encode())
+            sys.stdout.buffer.flush()
+            return
+        try:
+            with whole(out) as stream:
+                stream.writelines(line.encode() for line in lines)
+        except KeyboardInterrupt:
+            raise CommandError("Interrupted. Nothing was written.", returncode=130) from None
+        self.console.print(f"The catalogue is in {out}.", markup=False, highlight=False, soft_wrap=True)
