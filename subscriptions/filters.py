@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -11,9 +11,13 @@ from django.db.models import Max, Model, Q, QuerySet
 
 from subscriptions import actions, clock
 from subscriptions.models import (
+    SKU,
     Account,
     Charge,
     ChargeKind,
+    Drift,
+    DriftEnding,
+    DriftField,
     Event,
     Order,
     OrderStatus,
@@ -21,12 +25,14 @@ from subscriptions.models import (
     Purpose,
     Subscription,
     VendorCall,
+    names,
 )
 from subscriptions.models import SubscriptionStatus as S
 from subscriptions.vendors.port import Outcome
 
-# Of the newest vendor calls so many are looked through for trouble.
+# Of the newest vendor calls so many are looked through for trouble: what was not reached, let in or clearly answered.
 NEWEST_CALLS = 10_000
+TROUBLE = (Outcome.TRANSIENT, Outcome.UNKNOWN, Outcome.CREDENTIALS)
 
 SUBSCRIPTION_ID = re.compile(r"(?i)(?:SUB[- ]?)?0*(\d{1,18})")
 ORDER_NUMBER = re.compile(r"(?i)ORD[- ]?0*(\d{1,18})")
@@ -66,9 +72,15 @@ def order_id(text: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def companies(text: str) -> QuerySet[Account]:
-    """The companies whose names hold what was typed into a search box."""
-    return Account.objects.filter(name__icontains=text)
+# So many companies are named one by one, and PostgreSQL can tell how many rows they have; for more it asks row by row.
+_FEW = 1_000
+
+
+def of_companies(account: str, text: str) -> Q:
+    """Rows whose company has in its name what was typed into a search box; `account` leads to the company; 1 query."""
+    found = names.called(Account.objects.order_by(), text)
+    keys = list(found.values_list("pk", flat=True)[: _FEW + 1])
+    return Q(**{f"{account}__among": keys}) if len(keys) <= _FEW else Q(**{f"{account}__in": found})
 
 
 def _one_of(field: str, choices: Mapping[str, str]) -> Filter:
@@ -81,7 +93,7 @@ def _one_of(field: str, choices: Mapping[str, str]) -> Filter:
     return Filter(f"one or several of {', '.join(choices)}, with commas between", condition, choices)
 
 
-def _named(field: str, model: type[Model], called: str, *, few: bool = False) -> Filter:
+def _named(field: str, model: type[Model], called: str) -> Filter:
     """By name, in any case, or by key: a name that nobody has, or that several have, is a mistake.
 
     Digits are always a key, else the link to a company could lead to another one with that name.
@@ -100,7 +112,19 @@ def _named(field: str, model: type[Model], called: str, *, few: bool = False) ->
             raise BadFilter(f"Several are called “{name[:80]}”: write the number of the {called} instead.")
         return Q(**{field: keys[0]})
 
-    return Filter(f"the name or the number of a {called}", condition, few=model if few else None)
+    return Filter(f"the name or the number of a {called}", condition)
+
+
+# As keys of SKUs, PostgreSQL can tell how many rows they have; `sku` leads to the SKU.
+def _in_skus(sku: str, skus: QuerySet[SKU]) -> Q:
+    return Q(**{f"{sku}__in": list(skus.order_by().values_list("pk", flat=True))})
+
+
+def _product(sku: str) -> Filter:
+    named = _named("product", Product, "product")
+    return replace(
+        named, condition=lambda typed: _in_skus(sku, SKU.objects.filter(named.condition(typed))), few=Product
+    )
 
 
 def _day(lookup: str, takes: str, *, instant: bool = False) -> Filter:
@@ -139,7 +163,7 @@ def _subscription_like(typed: str) -> Q:
     key = subscription_id(typed)
     if key is not None and Subscription.objects.filter(pk=key).exists():
         return Q(pk=key)
-    return Q(account__in=companies(typed))
+    return of_companies("account", typed)
 
 
 def _subscription_of(typed: str) -> Q:
@@ -155,7 +179,7 @@ def _row_like(own: Callable[[str], Q | None], account: str) -> Callable[[str], Q
         key = subscription_id(typed)
         if key is not None and Subscription.objects.filter(pk=key).exists():
             return Q(subscription=key)
-        return Q(**{f"{account}__in": companies(typed)})
+        return of_companies(account, typed)
 
     return condition
 
@@ -185,7 +209,7 @@ def _is_late() -> Q:
 def _in_trouble() -> Q:
     newest = VendorCall.objects.aggregate(newest=Max("pk"))["newest"] or 0
     lately = Q(pk__gt=newest - NEWEST_CALLS, finished_at__gte=clock.now() - timedelta(days=1))
-    return lately & Q(outcome__in=[Outcome.TRANSIENT, Outcome.UNKNOWN, Outcome.CREDENTIALS])
+    return lately & Q(outcome__in=TROUBLE)
 
 
 # What leads to an order; the others are acts upon one, or look.
@@ -199,9 +223,9 @@ _SEARCH = "what the search box takes: an ID, an order number or a part of a comp
 
 SUBSCRIPTIONS: dict[str, Filter] = {
     "status": _one_of("status", dict(S.choices)),
-    "product": _named("sku__product", Product, "product", few=True),
+    "product": _product("sku"),
     "account": _named("account", Account, "company"),
-    "sku": _text(lambda code: Q(sku__code__iexact=code), "the code of a SKU"),
+    "sku": _text(lambda code: _in_skus("sku", SKU.objects.filter(code__iexact=code)), "the code of a SKU"),
     "renews_before": _day("period_end__lt", "the period ends before it"),
     "ends_before": _day("ends_at__lt", "the service ends before it, UTC", instant=True),
     "q": _text(_subscription_like, _SEARCH),
@@ -232,17 +256,36 @@ VENDOR_CALLS: dict[str, Filter] = {
     "trouble": _flag(_in_trouble, "1 or 0: of the last day, and not reached, not let in or without a clear answer"),
     "subscription": _text(_subscription_of, "a subscription ID"),
 }
+
+
+def _drift_like(typed: str) -> Q:
+    key = subscription_id(typed)
+    if key is not None and Subscription.objects.filter(pk=key).exists():
+        return Q(subscription=key)
+    return Q(subscriber_id__iexact=typed) | of_companies("subscription__account", typed)
+
+
+DRIFT: dict[str, Filter] = {
+    "field": _one_of("field", dict(DriftField.choices)),
+    "currency": _text(lambda code: Q(currency=code.upper()), "three letters, such as EUR"),
+    "product": _product("subscription__sku"),
+    "account": _named("subscription__account", Account, "company"),
+    "subscription": _text(_subscription_of, "a subscription ID"),
+    "ending": _one_of("ending", dict(DriftEnding.choices)),
+    "q": _text(_drift_like, "a subscription ID, the vendor's subscriber ID or a part of a company's name"),
+}
 _OF: dict[type[Model], dict[str, Filter]] = {
     Subscription: SUBSCRIPTIONS,
     Order: ORDERS,
     Charge: CHARGES,
     Event: EVENTS,
     VendorCall: VENDOR_CALLS,
+    Drift: DRIFT,
 }
 
 
 def of(model: type[Model]) -> dict[str, Filter]:
-    """The words of a list by name; of Subscription, Order, Charge, Event and VendorCall."""
+    """The words of a list by name; of Subscription, Order, Charge, Event, VendorCall and Drift."""
     return _OF[model]
 
 

@@ -174,7 +174,7 @@ def fill(cast, number):
 
 LISTS = {
     SUBSCRIPTIONS: 7,
-    f"{SUBSCRIPTIONS}?q=acme": 7,
+    f"{SUBSCRIPTIONS}?q=acme": 8,
     f"{SUBSCRIPTIONS}?status=active": 7,
     ORDERS: 5,
     "/bss/subscriptions/event/": 5,

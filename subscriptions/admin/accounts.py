@@ -124,7 +124,7 @@ class AccountAdmin(KeyedAdmin):
     list_display = ("name", "time_zone", "subscriptions_link")
     change_form_template = "admin/subscriptions/account/change_form.html"
     search_fields = ("name",)
-    search_help_text = "A part of the company's name."
+    search_help_text = "Words of the company's name; the last one may be cut short."
     inlines = (MemberInline,)
     fieldsets = (
         (None, {"fields": ("name", "language")}),
@@ -191,7 +191,7 @@ class UserAdmin(KeyedAdmin, DjangoUserAdmin):
     list_display_links = ("name",)
     list_filter = ("is_staff", "is_active")
     search_fields = ("email", "name")
-    search_help_text = "A part of the name or of the e-mail address."
+    search_help_text = "Words of the name or of the e-mail address; the last one may be cut short."
     ordering = ("-pk",)
     filter_horizontal = ()
     readonly_fields = ("last_login", "date_joined")

@@ -14,6 +14,7 @@ from django.utils.text import capfirst
 from subscriptions import exports, filters
 from subscriptions.admin import downloads
 from subscriptions.filters import BadFilter, Filter
+from subscriptions.models import names
 
 LABELS = {"account": "Company", "sku": "SKU", "needs_staff": "For staff to look at"}
 
@@ -147,6 +148,12 @@ class KeyedAdmin(admin.ModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return KeyedChangeList
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """By the words of a name, where the model has those."""
+        if search_term and hasattr(self.model, "name_words"):
+            return names.called(queryset, search_term), False
+        return super().get_search_results(request, queryset, search_term)
 
 
 class ReadOnlyAdmin(KeyedAdmin):

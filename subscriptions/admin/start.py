@@ -16,7 +16,7 @@ from subscriptions.admin import quoted
 from subscriptions.admin.flow import ActionView
 from subscriptions.admin.forms import MemberChoice, ReasonForm, SKUChoice
 from subscriptions.lifecycle import Proposal
-from subscriptions.models import SKU, Account, Member, Order, Subscription
+from subscriptions.models import SKU, Account, Member, Order, Subscription, names
 from subscriptions.quotes import Pinned
 
 ACCOUNTS_SHOWN = 20
@@ -27,7 +27,7 @@ def choose_account(request: HttpRequest) -> HttpResponse:
     user: Any = request.user
     refusal = actions.START.why_not(Situation(Subscription(), user, actions.BSS))
     text = request.GET.get("q", "").strip()
-    found = list(Account.objects.filter(name__icontains=text)[: ACCOUNTS_SHOWN + 1]) if text else []
+    found = list(names.called(Account.objects.order_by("-pk"), text)[: ACCOUNTS_SHOWN + 1]) if text else []
     context = {
         **admin.site.each_context(request),
         "title": actions.START.label,

@@ -86,7 +86,7 @@ _AT_VENDOR: dict[str, Status] = {
 
 
 def _records(first: int) -> Iterator[Record]:
-    rows = Subscription.objects.filter(pk__gte=first, status__in=_AT_VENDOR).order_by("pk").values_list(
+    rows: Any = Subscription.objects.filter(pk__gte=first, status__in=_AT_VENDOR).order_by("pk").values_list(
         "subscriber_id", "sku__vendor_product_id", "seats", "status", "started_at", "suspended_at", "cancelled_at"
     )  # fmt: skip
     for name, product, seats, status, started, suspended, cancelled in rows.iterator(BATCH):

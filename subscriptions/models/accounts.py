@@ -6,10 +6,12 @@ from typing import Any
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.functions import Lower
 
 from subscriptions import clock
+from subscriptions.models import names
 
 
 class UserManager(BaseUserManager["User"]):
@@ -39,9 +41,12 @@ class User(AbstractBaseUser, PermissionsMixin):
     EMAIL_FIELD = "email"
     REQUIRED_FIELDS = ["name"]
 
+    name_words = names.words("name", "email")
+
     class Meta:
         verbose_name = "person"
         verbose_name_plural = "people"
+        indexes = [GinIndex(names.words("name", "email"), name="user_words")]
         constraints = [models.UniqueConstraint(Lower("email"), name="user_email_any_case")]
 
     def __str__(self) -> str:
@@ -85,8 +90,11 @@ class Account(models.Model):
     vat_id = models.CharField("VAT ID", max_length=32, blank=True, db_default="")
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
+    name_words = names.words("name")
+
     class Meta:
         ordering = ["name"]
+        indexes = [GinIndex(names.words("name"), name="account_words")]
         constraints = [
             models.CheckConstraint(
                 condition=models.Q(discount__gte=0, discount__lte=100),
