@@ -66,10 +66,10 @@ class BssSite(AdminSite):
         return apps
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """The start page: what needs a person first, then the way to everything."""
-        from subscriptions.admin import attention
+        """The start page: the work first, then a few numbers, then the way to everything."""
+        from subscriptions.admin import dashboard
 
-        return super().index(request, {**(extra_context or {}), "attention": attention.now(request.user)})
+        return super().index(request, {**(extra_context or {}), **dashboard.context(request.user)})
 
     def app_index(self, request: HttpRequest, app_label: str, extra_context: dict[str, Any] | None = None) -> Any:
         """There is one app, so its page is the start page."""

@@ -216,13 +216,14 @@ def test_retry_what_needs_attention(open_page, cast, subscription, drain, javasc
     order = OrderFactory(
         subscription=subscription,
         status="needs_attention",
+        needs_staff=True,
         before={"Seats": 25},
         after={"Seats": 30},
         outcome_message="Whether the licence service applied this could not be found out.",
     )
     page = open_page(cast.operator, javascript=javascript)
     page.goto("/bss/")
-    page.get_by_role("link", name="Orders that need attention").click()
+    page.get_by_role("link", name="Needs attention").click()
     page.get_by_role("link", name=order.number).click()
     page.get_by_role("link", name="Retry").click()
     page.get_by_label("Reason").fill("Their operator says that it is safe")
