@@ -251,8 +251,9 @@ def test_an_end_that_is_planned_comes(running, at_vendor, travel, drain, emulato
 
 
 def test_an_end_that_the_vendor_knows_of_is_not_ours_to_undo(running, cast):
-    one = running(account=cast.acme, status="ending", ends_on=date(2027, 4, 2), ends_at_vendor=True)
-    subscription = taken(one)
+    ends = {"ends_on": date(2027, 4, 2), "vendor_ends_at": datetime(2027, 4, 2, 9, 30, tzinfo=UTC)}
+    subscription = taken(running(account=cast.acme, status="ending", **ends))
+    assert subscription.ends_at == ends["vendor_ends_at"]
     assert not Order.objects.exists()
     about = actions.situation(subscription, actor=cast.owner, audience=actions.STOREFRONT)
     assert actions.KEEP.why_not(about).code == "ends_at_vendor"

@@ -41,9 +41,9 @@ class Running:
 
     Days are those of the account. `next_charge_on` is the first one that is not paid for: with it the next period
     begins, or has ended what is `expired`. `term_ends_on` is the first day after the term; without it the term is
-    counted from `started_on`. `ends_on` is the day on which an end comes that is planned. `anchor_day` is the day of
-    the month on which periods begin, where `next_charge_on` falls in a month that lacks it. `ends_at_vendor` says that
-    the vendor knows of the end. Needs `sku.product` loaded.
+    counted from `started_on`. `ends_on` is the day on which an end comes that is planned; `vendor_ends_at` is its
+    instant where the vendor knows of it. `anchor_day` is the day of the month on which periods begin, where
+    `next_charge_on` falls in a month that lacks it. Needs `sku.product` loaded.
     """
 
     subscriber_id: str
@@ -61,7 +61,7 @@ class Running:
     currency: str = ""
     code: Secret | None = None
     reference: str = ""
-    ends_at_vendor: bool = False
+    vendor_ends_at: datetime | None = None
     vendor_record: dict[str, Any] | None = None
     """The vendor's answer to a read just now."""
 
@@ -166,7 +166,7 @@ def _as_ours(one: Running, at: datetime, prices: Prices) -> Subscription:
             subscription.ends_at = actions.midnight(one.next_charge_on, account)
             subscription.grace_ends = one.next_charge_on + timedelta(days=sku.grace_days)
     if one.ends_on:
-        subscription.ends_at = actions.midnight(one.ends_on, account)
+        subscription.ends_at = one.vendor_ends_at or actions.midnight(one.ends_on, account)
     subscription.next_due_at = terms.next_due(subscription)
     if one.vendor_record is not None:
         subscription.vendor_record, subscription.vendor_read_at = one.vendor_record, at
@@ -273,7 +273,7 @@ class _Act:
             results, prices = _decide_many(running, at)
             taken = [(one, new) for one, new in zip(running, results, strict=True) if isinstance(new, Subscription)]
             rows.insert([new for _, new in taken])
-            ends = [(self._end(new, prices, at), new) for one, new in taken if one.ends_on and not one.ends_at_vendor]
+            ends = [(self._end(new, prices, at), new) for one, new in taken if one.ends_on and not one.vendor_ends_at]
             rows.insert([order for order, _ in ends])
             told = [self._event(one, new, at) for one, new in taken]
             # The end that is planned was agreed where they come from: no mail tells of it now.

@@ -1,0 +1,189 @@
+"""What is known of rows before they are written: company, SKU, whether they can be taken over, what the vendor says."""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from typing import Any, Protocol
+
+from django.conf import settings
+from django.db import connection
+
+from subscriptions import actions, clock, lifecycle, reconciliation
+from subscriptions.actions import NotAllowed
+from subscriptions.lifecycle import Running, TakenOver
+from subscriptions.models import SKU, Account, Purpose, Subscription
+from subscriptions.models import SubscriptionStatus as S
+from subscriptions.reconciliation import VendorSilent
+from subscriptions.reconciliation.comparison import as_record, differing, of
+from subscriptions.takeover.companies import Companies
+from subscriptions.vendors import port
+from subscriptions.vendors.port import Answer, Details, Outcome, Secret, VendorStatus
+
+READERS = 4
+"""How many containers are on their way to the vendor at once."""
+_TRIES = 3
+Found = list[Running | NotAllowed]
+
+
+class Told(Protocol):
+    """A row of a file, or of a takeover."""
+
+    @property
+    def subscriber_id(self) -> str: ...
+
+    @property
+    def told(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Some rows, and the answers about them that are on their way."""
+
+    running: Found
+    ours: TakenOver
+    """What would come of them; empty where nobody asked."""
+    _answers: list[tuple[list[int], "Future[list[Answer]]"]] = field(default_factory=list)
+
+    def settled(self) -> Found:
+        """The rows with what the vendor says of each, and refusals. Waits; raises VendorSilent."""
+        found = list(self.running)
+        for number, decided in enumerate(self.ours):
+            if isinstance(decided, NotAllowed):
+                found[number] = decided
+        for numbers, answers in self._answers:
+            for number, answer in zip(numbers, answers.result(), strict=True):
+                one, ours = found[number], self.ours[number]
+                if isinstance(one, Running) and isinstance(ours, Subscription):
+                    found[number] = _compared(one, ours, answer)
+        return found
+
+
+class Desk:
+    """Looks at rows, a chunk at a time; with `asks_vendor` their vendor is asked meanwhile, from threads.
+
+    Close it when done: it waits for what is under way.
+    """
+
+    def __init__(self, companies: Companies, *, asks_vendor: bool) -> None:
+        self._companies = companies
+        self._readers = ThreadPoolExecutor(READERS, "takeover") if asks_vendor else None
+
+    def close(self) -> None:
+        if self._readers is not None:
+            self._readers.shutdown(cancel_futures=True)
+
+    def look(self, rows: Sequence[Told], codes: Sequence[Secret | None], *, decide: bool = True) -> Pending:
+        """Begin with some rows; 4 queries whatever their number. Without `decide` only company and SKU are looked up.
+
+        The vendor is asked about those that could be taken over as far as we know.
+        """
+        running = self._running(rows, codes)
+        if self._readers is None and not decide:
+            return Pending(running, [])
+        good = [one for one in running if isinstance(one, Running)]
+        decided = iter(lifecycle.would_take_over(good))
+        ours = [next(decided) if isinstance(one, Running) else one for one in running]
+        return Pending(running, ours, self._ask(running, ours))
+
+    def _running(self, rows: Sequence[Told], codes: Sequence[Secret | None]) -> Found:
+        called: list[int | Account | NotAllowed] = []
+        for row in rows:
+            try:
+                called.append(self._companies.find(row.told["account"], row.told.get("currency", "")))
+            except NotAllowed as refusal:
+                called.append(refusal)
+        accounts = {one.pk: one for one in Account.objects.filter(pk__among={k for k in called if isinstance(k, int)})}
+        named = SKU.objects.filter(code__in={row.told["sku"] for row in rows}).select_related("product")
+        skus = {one.code: one for one in named}
+        found: Found = []
+        for row, company, code in zip(rows, called, codes, strict=True):
+            account = accounts.get(company) if isinstance(company, int) else company
+            sku = skus.get(row.told["sku"])
+            if isinstance(account, NotAllowed):
+                found.append(account)
+            elif account is None:
+                found.append(NotAllowed("no_company", f"There is no company “{row.told['account']}” any more."))
+            elif sku is None:
+                found.append(NotAllowed("no_sku", f"There is no SKU “{row.told['sku']}”."))
+            else:
+                found.append(_running(row, account, sku, code))
+        return found
+
+    def _ask(self, running: Found, ours: TakenOver) -> list[tuple[list[int], "Future[list[Answer]]"]]:
+        if self._readers is None:
+            return []
+        by_vendor: dict[str, list[int]] = defaultdict(list)
+        for number, (one, decided) in enumerate(zip(running, ours, strict=True)):
+            if isinstance(one, Running) and isinstance(decided, Subscription):
+                by_vendor[one.sku.product.vendor].append(number)
+        together = settings.VENDOR_READ_TOGETHER
+        asked = []
+        for vendor, numbers in by_vendor.items():
+            for start in range(0, len(numbers), together):
+                some = numbers[start : start + together]
+                names = [one.subscriber_id for n in some if isinstance(one := running[n], Running)]
+                asked.append((some, self._readers.submit(_read, vendor, names)))
+        return asked
+
+
+def _running(row: Told, account: Account, sku: SKU, code: Secret | None) -> Running:
+    told = row.told
+    return Running(
+        subscriber_id=row.subscriber_id, account=account, sku=sku, seats=told["seats"],
+        started_on=date.fromisoformat(told["started_on"]), next_charge_on=date.fromisoformat(told["period_end"]),
+        status=told.get("status", S.ACTIVE), term_ends_on=_day(told, "term_end"),
+        anchor_day=told.get("anchor_day"), auto_renew=told.get("auto_renew", True), ends_on=_day(told, "ends_on"),
+        suspended_on=_day(told, "suspended_on"), currency=told.get("currency", ""), code=code,
+        reference=told.get("reference", ""),
+    )  # fmt: skip
+
+
+def _day(told: dict[str, Any], name: str) -> date | None:
+    return date.fromisoformat(told[name]) if name in told else None
+
+
+# --- the vendor ------------------------------------------------------------------------------------------------------
+
+
+def _read(vendor: str, subscriber_ids: list[str]) -> list[Answer]:
+    """In a thread of its own: a vendor that stumbles once must not stop a long run."""
+    try:
+        for attempt in range(_TRIES - 1):
+            try:
+                return reconciliation.read_many(vendor, subscriber_ids, purpose=Purpose.TAKEOVER)
+            except VendorSilent:
+                time.sleep(settings.VENDOR_READ_DELAYS[attempt])
+        return reconciliation.read_many(vendor, subscriber_ids, purpose=Purpose.TAKEOVER)
+    finally:
+        connection.close()
+
+
+def _compared(one: Running, ours: Subscription, answer: Answer) -> Running | NotAllowed:
+    """The row with what the vendor alone knows of it, or why it is not what the vendor has."""
+    if answer.code == port.NOT_FOUND:
+        return NotAllowed("vendor_unknown", "The licence service does not know this subscriber.")
+    details = answer.details
+    if answer.outcome != Outcome.DONE or details is None:
+        said = answer.message or answer.code or answer.outcome
+        return NotAllowed("vendor_silent", f"The licence service does not say what it has of it: {said}.")
+    ends_at = _ends_there(one, ours, details)
+    if ends_at is not None:
+        ours.ends_at = ends_at
+    record = as_record(details)
+    if differing(of(ours), details, clock.now()):
+        lines = [line for line in reconciliation.compare(ours, record) if line.differs]
+        words = ", ".join(f"{line.label.lower()} {line.theirs} and not {line.ours}" for line in lines)
+        return NotAllowed(f"vendor_{lines[0].field}", f"The licence service says otherwise: {words}.")
+    if one.code and details.activation_code and one.code != details.activation_code:
+        return NotAllowed("vendor_code", "The licence service has another activation code for it.")
+    return replace(one, code=one.code or details.activation_code, vendor_ends_at=ends_at, vendor_record=record)
+
+
+def _ends_there(one: Running, ours: Subscription, details: Details) -> datetime | None:
+    """The instant at which the vendor ends it by itself, if that is on the day that the file says."""
+    if details.status != VendorStatus.SOFT_CANCELLED or not isinstance(details.ends_at, datetime):
+        return None
+    return details.ends_at if actions.local_day(details.ends_at, ours.account) == one.ends_on else None
