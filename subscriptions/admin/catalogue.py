@@ -7,8 +7,10 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
 from django.utils.text import capfirst
 
+from subscriptions.admin import catalogue_import
 from subscriptions.admin.forms import SKUChoice
 from subscriptions.admin.shortcut import subscription_url
 from subscriptions.models import SKU, ApprovalLimit, ChangeTarget, PriceBand, Product
@@ -151,6 +153,13 @@ class SKUAdmin(admin.ModelAdmin):
             },
         ),
     )
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*catalogue_import.urls(), *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        more = {"may_import": catalogue_import.may_import(request.user)}
+        return super().changelist_view(request, {**(extra_context or {}), **more})
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
