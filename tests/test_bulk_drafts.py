@@ -81,7 +81,7 @@ def test_words_choose_what_the_list_shows_and_are_remembered(make):
     product = rows[0].sku.product
     chosen = bulk.narrowed([("q", "acme"), ("status", "active"), ("product", str(product.pk)), ("account", " ")])
     assert set(chosen.subscriptions) == set(rows)
-    assert chosen.words == "q acme, status active, product Endpoint"
+    assert chosen.words == "search acme, status active, product Endpoint"
     assert bulk.narrowed([("account", str(other.pk))]).words == "account 17"
     assert (bulk.narrowed([]).words, bulk.narrowed([]).subscriptions.count()) == ("all subscriptions", 4)
     with pytest.raises(BadFilter):

@@ -19,7 +19,7 @@ from django.views.decorators.http import require_POST, require_safe
 from subscriptions import actions, bulk, pricing
 from subscriptions.actions import NotAllowed
 from subscriptions.admin import shortcut, words
-from subscriptions.admin.bulk import ACTS, Act, choose, number_of
+from subscriptions.admin.bulk import EVERY, Act, choose, number_of
 from subscriptions.admin.bulk_forms import BulkForm
 from subscriptions.admin.lists import ReadOnlyAdmin, key
 from subscriptions.bulk import Preview, Reason
@@ -125,14 +125,14 @@ def _find(request: HttpRequest, pk: int) -> BulkRun:
 
 def _find_to_act(request: HttpRequest, pk: int) -> tuple[BulkRun, Act]:
     run = _find(request, pk)
-    act = ACTS[run.action]
+    act = EVERY[run.action]
     if not act.allowed(request.user):
         raise PermissionDenied(f"Your staff group may not {act.actions[0].verb}.")
     return run, act
 
 
 def _title(run: BulkRun) -> str:
-    return ACTS[run.action].title(run)
+    return EVERY[run.action].title(run)
 
 
 def _status(run: BulkRun) -> SafeString:
@@ -239,7 +239,7 @@ def _by_command(run: BulkRun) -> str:
 def page(request: HttpRequest, run: BulkRun, form: BulkForm | None = None, status: int = 200) -> HttpResponse:
     """What a run is, in any status; `form` is one with errors."""
     draft = run.status == RunStatus.DRAFT
-    act = ACTS[run.action]
+    act = EVERY[run.action]
     may_act = act.allowed(request.user)
     shown = _before(request, run, act, form) if draft else _since(run)
     user: Any = request.user
@@ -293,11 +293,10 @@ def _before(request: HttpRequest, run: BulkRun, act: Act, form: BulkForm | None)
 
 def _sum(run: BulkRun, act: Act, seen: Preview) -> str:
     """In one sentence, such as "12 selected: 9 can be suspended, 3 cannot."."""
-    if not seen.at:
-        return (
-            f"{run.total:,} selected, {seen.rows:,} looked at: {seen.able:,} {act.can}, {seen.unable:,} cannot so far."
-        )
-    return f"{run.total:,} selected: {seen.able:,} {act.can}, {seen.unable:,} cannot."
+    if seen.at and not (seen.able and seen.unable):
+        return f"{run.total:,} selected: {'all' if seen.able else 'none'} {act.can}."
+    looked_at = "" if seen.at else f", {seen.rows:,} looked at"
+    return f"{run.total:,} selected{looked_at}: {seen.able:,} {act.can}, {seen.unable:,} cannot."
 
 
 def _and_money(charged: list[tuple[str, Any]]) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
 
 from subscriptions import reconciliation
@@ -26,17 +27,18 @@ class Drifting:
             yield Line(position, pk or 0, reconciliation.shown(field, theirs))
 
     def write(self, run: BulkRun) -> None:
-        rows = self._ours()
-        found, parameters = rows.values(
-            "subscription", "field", "theirs", "currency", "amount", "pk"
-        ).query.sql_with_params()
+        columns = ("subscription", "field", "theirs", "currency", "amount", "pk")
+        try:
+            found, parameters = self._ours().values(*columns).query.sql_with_params()
+        except EmptyResultSet:
+            return
         difference, theirs = reconciliation.shown("", "")
         with connection.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO subscriptions_bulkrow"  # noqa: S608 - Django's own SQL, with its parameters
                 " (run_id, position, subscription_id, text, after, outcome, code, sentence)"
                 " SELECT %s, row_number() OVER (ORDER BY currency, amount DESC, id), subscription_id, '',"
-                " jsonb_build_object(%s, field, %s, theirs), 'waiting', '', ''"
+                " jsonb_build_object(%s::text, field, %s::text, theirs), 'waiting', '', ''"
                 f" FROM ({found}) AS found(subscription_id, field, theirs, currency, amount, id)",
                 [run.pk, difference, theirs, *parameters],
             )

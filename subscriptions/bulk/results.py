@@ -1,12 +1,14 @@
 """What became of the rows of a run; of placed ones their orders tell it."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Min, Q
+from django.db.models import Count, F, Min, Q, Window
+from django.db.models.functions import RowNumber
 
 from subscriptions.bulk.wanted import Wanted
 from subscriptions.models import BulkRow, BulkRun, OrderStatus, RowOutcome
@@ -117,16 +119,21 @@ def tally(run: BulkRun) -> dict[str, int]:
 
 
 def reasons(run: BulkRun) -> dict[str, Reason]:
-    """Why rows were refused or ended badly, by code, the most frequent first."""
-    badly = BulkRow.objects.filter(_BADLY, run=run).order_by().values_list("code", "order__outcome_code")
-    grouped = list(badly.annotate(count=Count("pk"), first=Min("position")))
-    examples = {row.position: row for row in results(run, only=[first for *_, first in grouped])}
+    """Why rows were refused or ended badly, by code, the most frequent first, each with a few examples."""
+    badly = BulkRow.objects.filter(_BADLY, run=run).order_by()
+    alike = ("code", "order__outcome_code")
+    counted = badly.values_list(*alike).annotate(count=Count("pk"), first=Min("position")).order_by("-count", "first")
+    among = Window(RowNumber(), partition_by=[F(name) for name in alike], order_by="position")
+    few = badly.annotate(nth=among).filter(nth__lte=EXAMPLES).values_list("position", flat=True)
+    examples: dict[str, list[Row]] = defaultdict(list)
+    for row in results(run, only=list(few)):
+        examples[row.code].append(row)
     found: dict[str, Reason] = {}
-    for *_, count, first in sorted(grouped, key=lambda one: (-one[2], one[3])):
-        example = examples[first]
-        reason = found.setdefault(example.code, Reason(sentence=example.sentence))
+    for code, of_order, count, _ in counted:
+        some = examples[of_order or code]
+        reason = found.setdefault(of_order or code, Reason(sentence=some[0].sentence))
         reason.count += count
-        reason.examples.append((example.subscription, example.sentence))
+        reason.examples = [(row.subscription, row.sentence) for row in some[:EXAMPLES]]
     return found
 
 

@@ -76,7 +76,7 @@ def ticked(keys: Collection[int]) -> Filtered:
 def narrowed(words: Iterable[tuple[str, str]]) -> Filtered:
     """All that a list shows that is narrowed by these words. Raises BadFilter."""
     words = [(name, typed.strip()) for name, typed in words if typed.strip()]
-    said = [f"{name} {_label(name, typed)}" for name, typed in words]
+    said = [f"{'search' if name == 'q' else name} {_label(name, typed)}" for name, typed in words]
     return Filtered(filters.narrow(Subscription.objects.all(), words), ", ".join(said) or "all subscriptions")
 
 
