@@ -12,6 +12,7 @@ from subscriptions.models import (
     SKU,
     Account,
     Charge,
+    Drift,
     Event,
     Member,
     Order,
@@ -165,6 +166,27 @@ class VendorCallFactory(DjangoModelFactory):
     asked = "<Activate/>"
     started_at = factory.LazyFunction(clock.now)
     deadline = factory.LazyFunction(clock.now)
+
+
+class DriftFactory(DjangoModelFactory):
+    """Open, and with 5 seats at stake; the vendor says 30."""
+
+    class Meta:
+        model = Drift
+
+    subscription = factory.SubFactory(SubscriptionFactory)
+    vendor = "kaspersky"
+    subscriber_id = factory.SelfAttribute("subscription.subscriber_id")
+    field = "seats"
+    ours = "25"
+    theirs = "30"
+    record = factory.LazyAttribute(
+        lambda self: {"status": "Started", "seats": 30, "product": self.subscription.sku.vendor_product_id}
+    )
+    currency = factory.SelfAttribute("subscription.currency")
+    amount = Decimal("17.50")
+    found_at = factory.LazyFunction(clock.now)
+    seen_at = factory.SelfAttribute("found_at")
 
 
 class EventFactory(DjangoModelFactory):

@@ -12,10 +12,11 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from subscriptions import actions, bulk
+from subscriptions import actions, bulk, reconciliation
 from subscriptions.models import VendorState
 from tests.factories import (
     ChargeFactory,
+    DriftFactory,
     EventFactory,
     OrderFactory,
     SKUFactory,
@@ -159,6 +160,9 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     **bss_model("subscription", history=302),
     **bss_model("order", history=302),
     **bss_model("bulkrun", history=302),
+    **bss_model("drift", history=302),
+    "admin:subscriptions_drift_settle": ("", staff(others=405)),
+    **bss_model("reconciliationrun", history=302),
     "admin:subscriptions_bulkrun_choose": ("", staff(others=405)),
     **{f"admin:subscriptions_bulkrun_{act}": ("bulkrun", staff(others=405)) for act in ("ask", "stop", "resume")},
     "admin:subscriptions_bulkrun_results": ("bulkrun", ALL_STAFF),
@@ -221,6 +225,7 @@ def things(cast: Any) -> dict[str, list[Any]]:
     charge = ChargeFactory(subscription=subscription)
     late = bulk.Wanted("suspend", "late"), bulk.ticked([subscription.pk])
     run = bulk.begin(*late, actor=cast.operator, audience=actions.BSS)
+    drift = DriftFactory(subscription=subscription)
     larger = SKUFactory(product=subscription.sku.product, name="Larger", seats_min=30)
     subscription.sku.targets.create(target=larger)
     return {
@@ -240,6 +245,8 @@ def things(cast: Any) -> dict[str, list[Any]]:
         "vendorstate": [VendorState.objects.create(vendor="kaspersky").pk],
         "difference": [subscription.pk, "seats"],
         "bulkrun": [run.pk],
+        "drift": [drift.pk],
+        "reconciliationrun": [reconciliation.begin(actor=None, audience=actions.COMMAND).pk],
         "content": [1, 1],
         "format": ["csv"],
         "app": ["subscriptions"],

@@ -89,6 +89,22 @@ ACTS = {
     )
 }  # fmt: skip
 
+SETTLING = {
+    act.stem: act
+    for act in (
+        Act(
+            "take_theirs", "Take theirs", "can take theirs", (actions.TAKE_THEIRS,), BulkForm,
+            lambda many, given: f"Take theirs for {many}",
+        ),
+        Act(
+            "push_ours", "Push ours", "can be sent ours", (actions.PUSH_OURS,), BulkForm,
+            lambda many, given: f"Push ours for {many}",
+        ),
+    )
+}  # fmt: skip
+"""What can be done with drift, which is chosen in a list of its own."""
+EVERY = ACTS | SETTLING
+
 
 def offered(user: Any) -> list[Act]:
     """What this person may do with many; nobody else sees a box to tick."""

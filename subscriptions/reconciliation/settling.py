@@ -82,7 +82,7 @@ def shown(field: str, theirs: str) -> dict[str, Any]:
 def as_noted(wishes: Sequence[Wish]) -> list[Wish | NotAllowed]:
     """To look at only: what each wish leads to as far as the worklist knows. Wishes that settle no drift stay.
 
-    3 queries, whatever their number.
+    2 queries, whatever their number.
     """
     if not _settles(wishes):
         return list(wishes)

@@ -1,0 +1,227 @@
+"""The worklist of drift in BSS: its order, its pages and filters, and the way from it to settling one or many."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from subscriptions import clock, reconciliation
+from subscriptions.actions import COMMAND
+from subscriptions.models import BulkRun, Drift, Order, ReconciliationRun, Subscription
+from tests.factories import AccountFactory, DriftFactory, ProductFactory, SKUFactory, SubscriptionFactory
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_queue")]
+
+LIST = "/bss/subscriptions/drift/"
+SETTLE = f"{LIST}settle/"
+
+
+@pytest.fixture
+def operator(cast, signed_in):
+    return signed_in(cast.operator)
+
+
+def reconcile():
+    run = reconciliation.begin(actor=None, audience=COMMAND)
+    for _ in reconciliation.work(run):
+        pass
+    return run
+
+
+def stranger():
+    return DriftFactory(
+        subscription=None, subscriber_id="LEGACY-1", field="unknown_here", ours="No", theirs="Started, 40 of OLD",
+        record={}, currency="", amount=0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def rows(cast):
+    """Open drift of five subscriptions of Acme and Globex, in the order of the worklist."""
+    sku = SKUFactory()
+    some = [SubscriptionFactory(account=account, sku=sku) for account in [cast.acme] * 4 + [cast.globex]]
+    in_usd, small, large, old, other = some
+    made = {
+        "usd": DriftFactory(subscription=in_usd, amount="900.00", currency="USD"),
+        "small": DriftFactory(subscription=small, amount="1.00"),
+        "large": DriftFactory(subscription=large, amount="50.00", field="status", ours="Active", theirs="Paused"),
+        "large, later": DriftFactory(subscription=old, amount="50.00"),
+        "product": DriftFactory(subscription=other, amount="20.00", field="product", ours="A", theirs="B"),
+        "stranger": stranger(),
+    }
+    return [made[name] for name in ("stranger", "large", "large, later", "product", "small", "usd")]
+
+
+def listed(browser, **query):
+    answer = browser.get(LIST, query)
+    assert answer.status_code == 200
+    return [row.pk for row in answer.context["cl"].result_list]
+
+
+def test_most_money_first_in_each_currency_then_the_oldest(rows, operator):
+    assert listed(operator) == [row.pk for row in rows]
+
+
+def test_pages_by_key(rows, operator, monkeypatch):
+    from subscriptions.admin.drift import DriftAdmin
+
+    monkeypatch.setattr(DriftAdmin, "list_per_page", 2)
+    seen, address = [], LIST
+    while address:
+        answer = operator.get(address)
+        changes = answer.context["cl"]
+        seen += [row.pk for row in changes.result_list]
+        address = f"{LIST}{changes.next_url}" if changes.next_url else ""
+    assert seen == [row.pk for row in rows]
+
+
+def test_filters(rows, operator):
+    keys = {row.field + row.currency: row.pk for row in rows}
+    assert listed(operator, field="product") == [keys["productEUR"]]
+    assert listed(operator, field="product,status") == [keys["statusEUR"], keys["productEUR"]]
+    assert listed(operator, currency="usd") == [keys["seatsUSD"]]
+    assert listed(operator, q="globex") == [keys["productEUR"]]
+    assert listed(operator, q="legacy-1") == [keys["unknown_here"]]
+    assert listed(operator, q=rows[1].subscription.number) == [rows[1].pk]
+    assert listed(operator, product=rows[1].subscription.sku.product_id) == [row.pk for row in rows[1:]]
+    assert listed(operator, ending="gone") == []
+
+
+def test_what_has_ended_is_listed_when_asked_for(rows, operator):
+    for row, ending in ((rows[4], "gone"), (rows[1], "settled")):
+        Drift.objects.filter(pk=row.pk).update(ended_at=clock.now(), ending=ending)
+    assert rows[4].pk not in listed(operator)
+    assert listed(operator, ending="gone,settled") == sorted([rows[4].pk, rows[1].pk], reverse=True)
+    page = operator.get(LIST, {"ending": "gone"}).content.decode()
+    assert 'name="ticked"' not in page
+    assert 'id="settle"' not in page
+
+
+def test_a_row_says_what_differs_and_leads_to_get_details(rows, operator):
+    page = operator.get(LIST).content.decode()
+    subscription = rows[1].subscription
+    assert f'<a href="/bss/subscriptions/subscription/{subscription.pk}/details/">{subscription.number}</a>' in page
+    assert "Paused" in page
+    assert "EUR 50.00" in page
+    assert "At stake each month, by our price list: EUR 121.00, USD 900.00." in " ".join(page.split())
+    assert "No price" in page
+    assert f'value="{rows[0].pk}"' not in page
+    assert "Nothing was compared with the licence service yet" in page
+
+
+def test_the_page_says_when_all_was_compared(subscription, operator):
+    run = reconcile()
+    page = " ".join(operator.get(LIST).content.decode().split())
+    assert f">run {run.pk}</a>" in page
+    assert "Last compared by" in page
+    ReconciliationRun.objects.update(status="stopped", said="The licence service did not answer.")
+    assert "has stopped before its end: The licence service did not answer." in operator.get(LIST).content.decode()
+    assert (
+        "The licence service did not answer." in operator.get("/bss/subscriptions/reconciliationrun/").content.decode()
+    )
+
+
+def test_queries_do_not_grow_with_rows(operator):
+    account, sku = AccountFactory(), SKUFactory()
+
+    def queries(many):
+        for _ in range(many):
+            DriftFactory(subscription__account=account, subscription__sku=sku)
+        with CaptureQueriesContext(connection) as captured:
+            operator.get(LIST)
+        return len(captured)
+
+    assert queries(2) == queries(20)
+
+
+# --- settling --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(cast, at_vendor):
+    sku = SKUFactory()
+    made = [at_vendor(SubscriptionFactory(account=cast.acme, sku=sku), seats=30 + more) for more in range(3)]
+    reconcile()
+    return made
+
+
+def keys(subscriptions):
+    return list(Drift.objects.filter(subscription__in=subscriptions, ended_at=None).values_list("pk", flat=True))
+
+
+def seats(subscriptions):
+    return [Subscription.objects.get(pk=one.pk).seats for one in subscriptions]
+
+
+def test_one_is_settled_from_its_page(three, operator):
+    page = operator.get(f"/bss/subscriptions/subscription/{three[0].pk}/details/").content.decode()
+    assert f"/bss/subscriptions/subscription/{three[0].pk}/take_theirs/seats/" in page
+
+
+def test_many_are_previewed_confirmed_and_settled(three, operator, drain):
+    asked = operator.post(SETTLE, {"which": "ticked", "ticked": keys(three[:2]), "action": "take_theirs"})
+    run = BulkRun.objects.get()
+    assert asked.url == f"/bss/subscriptions/bulkrun/{run.pk}/change/"
+    page = operator.get(asked.url).content.decode()
+    assert "2 selected: 2 can take theirs, 0 cannot." in page
+    assert seats(three) == [25, 25, 25]
+    operator.post(f"/bss/subscriptions/bulkrun/{run.pk}/ask/", {"reason": "Month's end", "confirm": "1"})
+    drain()
+    assert seats(three) == [30, 31, 25]
+    assert set(Order.objects.values_list("action", "reason")) == {("take_theirs", "Month's end")}
+    assert listed(operator) == keys(three[2:])
+
+
+@pytest.mark.parametrize(("which", "many"), [("page", 3), ("matching", 2)])
+def test_a_page_or_all_that_match(which, many, three, cast, at_vendor, operator):
+    elsewhere = at_vendor(SubscriptionFactory(account=cast.globex), seats=30)
+    Drift.objects.filter(subscription=three[0]).update(ended_at=clock.now(), ending="gone")
+    reconcile()
+    chosen = [*three[1:], elsewhere] if which == "page" else three[1:]
+    query = "q=acme&p=1" if which == "matching" else ""
+    if which == "matching":
+        Drift.objects.filter(subscription=three[0], ended_at=None).update(ended_at=clock.now(), ending="gone")
+    posted = {"which": which, "list": query, "on_page": ",".join(map(str, keys(chosen))), "action": "push_ours"}
+    operator.post(SETTLE, posted)
+    run = BulkRun.objects.get()
+    assert (run.action, run.total) == ("push_ours", many)
+    assert set(run.rows.values_list("subscription", flat=True)) == {one.pk for one in chosen}
+
+
+@pytest.mark.parametrize(
+    ("posted", "said"),
+    [
+        ({"action": ""}, "Choose whether to take theirs or push ours."),
+        ({"action": "suspend"}, "Choose whether to take theirs or push ours."),
+        ({"action": "take_theirs"}, "Tick the differences in the list first"),
+        ({"action": "take_theirs", "ticked": ["x", "7" * 30]}, "Tick the differences in the list first"),
+        ({"action": "take_theirs", "which": "matching", "list": "field=nose"}, "is none of: status, seats"),
+        ({"action": "take_theirs", "which": "matching", "list": "subscription__id=5"}, "There is no filter"),
+        ({"action": "take_theirs", "which": "matching", "list": "product=Unsold"}, "Tick the differences in the list"),
+    ],
+)
+def test_what_cannot_be_is_said_on_the_list(posted, said, three, operator):
+    ProductFactory(name="Unsold")
+    answer = operator.post(SETTLE, posted, follow=True)
+    assert said in answer.content.decode()
+    assert not BulkRun.objects.exists()
+
+
+def test_the_list_of_subscriptions_settles_nothing(three, operator):
+    posted = {"ticked": [three[0].pk], "action": "take_theirs"}
+    operator.post("/bss/subscriptions/bulkrun/choose/", posted)
+    assert not BulkRun.objects.exists()
+
+
+@pytest.mark.parametrize("person", ["support", "operator", "approver", "catalogue_manager", "auditor", "owner", None])
+def test_a_forged_post_settles_for_operators_alone(person, three, cast, signed_in, client, drain):
+    browser = signed_in(cast.people[person]) if person else client
+    answer = browser.post(SETTLE, {"ticked": keys(three), "action": "take_theirs"})
+    staff = person in ("support", "approver", "catalogue_manager", "auditor")
+    assert answer.status_code == (403 if staff else 302)
+    assert BulkRun.objects.exists() == (person == "operator")
+    if staff:
+        page = browser.get(LIST).content.decode()
+        assert three[0].number in page
+        assert 'name="ticked"' not in page
+    drain()
+    assert seats(three) == [25, 25, 25]
