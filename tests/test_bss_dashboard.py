@@ -16,6 +16,7 @@ from subscriptions.admin import attention, dashboard
 from subscriptions.models import DailyFigures, Order, Subscription, VendorCall, VendorState
 from tests import many
 from tests.factories import (
+    DriftFactory,
     EventFactory,
     OrderFactory,
     PriceBandFactory,
@@ -91,17 +92,21 @@ def test_each_number_is_that_of_its_list(operator):
     VendorCallFactory(outcome="unknown", finished_at=now - timedelta(hours=23), **of_it)
     VendorCallFactory(outcome="unknown", finished_at=now - timedelta(hours=25), **of_it)
     VendorCallFactory(outcome="rejected", finished_at=now, **of_it)
+    DriftFactory.create_batch(5)
+    DriftFactory(ended_at=now, ending="gone")
     shown = piles(operator)
     expected = {
-        "Needs attention": 4, "Failed": 2, "Taking too long": 4, "Awaiting approval": 1, "Ending soon": 3,
+        "Needs attention": 4, "Failed": 2, "Taking too long": 4, "Awaiting approval": 1, "Drift": 5, "Ending soon": 3,
         "Vendor trouble": 2,
     }  # fmt: skip
-    assert {label: shown[label][0] for label in expected} == {label: str(many) for label, many in expected.items()}
+    assert {label: number for label, (number, _) in shown.items()} == {
+        label: str(many_rows) for label, many_rows in expected.items()
+    }
     for label, many_rows in expected.items():
         assert len(follow(operator, shown[label][1])) == many_rows, label
 
 
-def test_a_call_is_trouble_as_far_back_as_the_list_looks(operator, monkeypatch):
+def test_a_call_is_trouble_as_far_back_as_the_list_looks():
     """Both look through the same newest calls, else the number would not be that of the list."""
     assert filters.NEWEST_CALLS == readings.NEWEST
 
@@ -141,6 +146,11 @@ def test_nothing_to_do_is_said_calmly(operator):
 ])  # fmt: skip
 def test_any_work_ends_the_calm(work, operator):
     OrderFactory(**work)
+    assert CALM not in start_page(operator)
+
+
+def test_drift_ends_the_calm(operator):
+    DriftFactory()
     assert CALM not in start_page(operator)
 
 
@@ -275,7 +285,7 @@ def test_how_it_runs(operator, waiting_job):
     rows = re.findall(r'<th scope="row">([^<]+)</th>\s*<td>([^<]*)</td>\s*<td>([^<]*)</td>', table)
     assert rows == [
         ("Answers", "100", "1,000"), ("Half of them within", "50 ms", "50 ms"), ("95 of 100 within", "250 ms", "50 ms"),
-        ("Not clear", "5 %", "0.5 %"), ("Refused", "1 %", "0.1 %"),
+        ("No clear answer", "5 %", "0.5 %"), ("Refused", "1 %", "0.1 %"),
     ]  # fmt: skip
 
 
@@ -317,7 +327,8 @@ def test_people_see_what_they_may_view_and_no_more(signed_in):
     figures.refresh()
     parts = {
         "vendorstate": [], "subscription": ["Active seats", "Ending soon"], "charge": [], "priceband": [],
-        "order": ["Needs attention", "Changes per day", "ORD-"], "vendorcall": ["Vendor trouble", "How it runs"],
+        "order": ["Needs attention", "Changes per day", "ORD-"], "drift": ["Drift"],
+        "vendorcall": ["Vendor trouble", "How it runs"],
     }  # fmt: skip
     everything = [*(one for shown in parts.values() for one in shown), "Monthly revenue"]
     for model, shown in parts.items():
@@ -351,6 +362,7 @@ def busy(rows):
         order = OrderFactory(**STOPPED)
         VendorCallFactory(order=order, outcome="unknown", finished_at=clock.now())
         SubscriptionFactory(status="ending", ends_at=midnight(3))
+        DriftFactory()
     VendorState.objects.get_or_create(vendor=f"vendor {rows}", paused_at=clock.now())
     figures.refresh()
 

@@ -6,7 +6,6 @@ from datetime import UTC, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.contrib import admin
 from django.db import connection
 from django.db.models import Model, QuerySet, Value
 from django.urls import reverse
@@ -14,7 +13,7 @@ from django.urls import reverse
 from subscriptions import clock, filters, reconciliation
 from subscriptions.admin import quoted, words
 from subscriptions.admin.shortcut import order_url
-from subscriptions.models import Drift, Order, OrderStatus, Subscription, SubscriptionStatus, VendorCall
+from subscriptions.models import Order, OrderStatus, Subscription, SubscriptionStatus, VendorCall
 
 SHOWN = 6
 # So many are counted and no more: what a person wants to know beyond is that there are many.
@@ -59,23 +58,17 @@ def _piles() -> list[Pile]:
     return [
         _pile("held", "Needs attention", "orders for staff to settle", "warn", Order,
               needs_staff="1", status=open_ones),
-        _pile("failed", "Failed", "orders of the last 7 days, for staff to look at", "danger", Order,
+        _pile("failed", "Failed", "orders of the last 7 days", "danger", Order,
               needs_staff="1", status=OrderStatus.FAILED, finished_from=f"{today - FAILED_WITHIN}"),
         _pile("late", "Taking too long", "orders under way for over 2 minutes", "warn", Order,
               late="1", needs_staff="0"),
         _pile("approvals", "Awaiting approval", "orders, oldest first", "info", Order,
               status=OrderStatus.AWAITING_APPROVAL),
-        *_drift(),
+        Pile("drift", "Drift", "differences from the vendor's record", "warn", reconciliation.open_drift(),
+             reverse("admin:subscriptions_drift_changelist")),
         _pile("ending", "Ending soon", "subscriptions, within 14 days", "info", Subscription, waits=False,
               status=will_end, ends_before=f"{today + ENDING_WITHIN + timedelta(days=1)}"),
     ]  # fmt: skip
-
-
-def _drift() -> list[Pile]:
-    if not admin.site.is_registered(Drift):
-        return []
-    url = reverse("admin:subscriptions_drift_changelist")
-    return [Pile("drift", "Drift", "differences from the vendor's record", "warn", reconciliation.open_drift(), url)]
 
 
 def trouble(many: int) -> Pile:
