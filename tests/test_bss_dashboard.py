@@ -3,6 +3,7 @@
 import html
 import re
 from datetime import UTC, datetime, time, timedelta
+from html.parser import HTMLParser
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -252,6 +253,41 @@ def test_changes_per_day_as_bars_and_as_a_table(operator):
     assert rows[0] == (today().isoformat(), "7", "Increase seats 5, Cancel subscription 2")
     assert rows[2] == ((today() - timedelta(2)).isoformat(), "0", "\N{EN DASH}")
     assert "style=" not in page
+
+
+class Tags(HTMLParser):
+    """Every element that must be closed is, in its order; `ids` and what refers to them are kept."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.referred = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        assert len(given) == len(attributes), self.get_starttag_text()
+        self.ids += [given[one] for one in ("id",) if one in given]
+        self.referred += [one for name in ("aria-labelledby", "for") for one in given.get(name, "").split()]
+        if tag not in ("meta", "link", "input", "br", "hr", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if self.open[-1] == tag:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, self.getpos()
+
+
+def test_its_html_is_in_order(operator):
+    busy(2)
+    OrderFactory(finished_at=midnight())
+    figures.refresh()
+    tags = Tags()
+    tags.feed(start_page(operator))
+    assert tags.open == []
+    assert len(tags.ids) == len(set(tags.ids))
+    assert set(tags.referred) <= set(tags.ids)
 
 
 @pytest.mark.parametrize(
