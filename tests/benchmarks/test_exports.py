@@ -63,12 +63,12 @@ finally:
 """
 
 
-def command(*arguments):
+def command(name, *arguments):
     """How long the process took, with its start, and the most memory that it held, in MB."""
     environment = os.environ | {"DATABASE_URL": database_url(), "SEATDESK_DEMO": "1"}
     seconds, done = timed(
         lambda: subprocess.run(
-            [sys.executable, "-c", _MEASURED, "export_subscriptions", *map(str, arguments)],
+            [sys.executable, "-c", _MEASURED, name, *map(str, arguments)],
             cwd=settings.BASE_DIR, env=environment, capture_output=True, text=True, check=True,
         )
     )  # fmt: skip
@@ -81,11 +81,13 @@ def test_export_of_subscriptions(tmp_path):
     plain(theirs)
     limit, _ = timed(lambda: plain(theirs))
     ordered, _ = timed(lambda: plain(theirs, "ORDER BY s.id"))
-    seconds, peak = command("--out", ours)
+    seconds, peak = command("export_subscriptions", "--out", ours)
     with ours.open("rb") as stream:
         assert sum(1 for _ in stream) == ROWS + 1
-    _, least = command("--where", "q=SUB-0", "--out", tmp_path / "none.csv")
-    workbook, held = command("--out", tmp_path / "all.xlsx") if ROWS <= MOST_IN_A_WORKBOOK else (0, 0)
+    _, least = command("export_subscriptions", "--where", "q=SUB-0", "--out", tmp_path / "none.csv")
+    workbook, held = (
+        command("export_subscriptions", "--out", tmp_path / "all.xlsx") if ROWS <= MOST_IN_A_WORKBOOK else (0, 0)
+    )
     load = Path("/proc/loadavg").read_text().split()[0]
     say(f"\nExport of {ROWS:,} subscriptions, one process with its start; load {load}, rows made in {making:.0f} s")
     say(f"{'CSV':<58}{ROWS / seconds:>9,.0f} /s")
@@ -94,3 +96,13 @@ def test_export_of_subscriptions(tmp_path):
     say(f"{'most memory: CSV of all, of none':<58}{peak:>9,} MB{least:>6,} MB")
     if workbook:
         say(f"{'XLSX':<58}{ROWS / workbook:>9,.0f} /s{held:>9,} MB")
+
+
+def test_export_of_orders(tmp_path):
+    """The heaviest of the three: JSON, and free texts in which codes are looked for."""
+    many.subscriptions(ROWS, ended_ago=-20)
+    many.orders(ROWS, "completed")
+    seconds, peak = command("export_orders", "--out", tmp_path / "orders.csv")
+    load = Path("/proc/loadavg").read_text().split()[0]
+    say(f"\nExport of {ROWS:,} orders, one process with its start; load {load}")
+    say(f"{'CSV':<58}{ROWS / seconds:>9,.0f} /s{peak:>9,} MB")
