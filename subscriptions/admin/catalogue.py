@@ -158,7 +158,7 @@ class SKUAdmin(admin.ModelAdmin):
         return [*catalogue_import.urls(), *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        more = {"may_import": catalogue_import.may_import(request.user)}
+        more = {"title": "SKUs", "may_import": catalogue_import.may_import(request.user)}
         return super().changelist_view(request, {**(extra_context or {}), **more})
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:

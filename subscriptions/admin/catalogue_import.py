@@ -67,7 +67,7 @@ class UploadForm(forms.Form):
         try:
             self.plan = catalogue_files.preview(catalogue_files.read(io.BytesIO(self.data_of_file)))
         except BadCatalogue as bad:
-            raise ValidationError([*bad.sentences, "Nothing was saved."]) from None
+            raise ValidationError(bad.sentences) from None
         return file
 
 
