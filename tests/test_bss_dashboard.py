@@ -223,6 +223,7 @@ def test_a_new_installation(operator, empty_queue):
     assert "Not counted yet." in page
     assert "No order was completed in these 30 days." in page
     assert "Nothing waits to be run" in page
+    assert "Not asked for anything in 24 hours" in page
     assert CALM in page
     figures.refresh()
     assert '<p class="big-figure">0</p>' in start_page(operator)
@@ -247,8 +248,8 @@ def test_changes_per_day_as_bars_and_as_a_table(operator):
     assert bars == [
         ("3", "70", "30", f"{day(29)}: 3"), ("563", "90", "10", f"{day(1)}: 1"), ("583", "30", "70", f"{day(0)}: 7"),
     ]  # fmt: skip
-    table = page[page.index('class="table dense bars-days-table"') :]
-    rows = re.findall(r'<time datetime="([^"]+)">.*?data-label="Changes">(\d+)</td>\s*<td[^>]*>([^<]*)<', table, re.S)
+    table = page[page.index("Each day as a table") :]
+    rows = re.findall(r'<time datetime="([^"]+)">.*?<td class="number">(\d+)</td>\s*<td>([^<]*)<', table, re.S)
     assert len(rows) == 30
     assert rows[0] == (today().isoformat(), "7", "Increase seats 5, Cancel subscription 2")
     assert rows[2] == ((today() - timedelta(2)).isoformat(), "0", "\N{EN DASH}")
@@ -317,8 +318,10 @@ def test_how_it_runs(operator, waiting_job):
     page = start_page(operator)
     assert "2 jobs to be run, the oldest for 1 h 6 min" in page
     assert "1 more for later" in page
-    table = page[page.index('<table class="vendor-figures">') :]
-    rows = re.findall(r'<th scope="row">([^<]+)</th>\s*<td>([^<]*)</td>\s*<td>([^<]*)</td>', table)
+    table = page[page.index("<caption>Vendor</caption>") :]
+    rows = re.findall(
+        r'<th scope="row">([^<]+)</th>\s*<td class="number">([^<]*)</td>\s*<td class="number">([^<]*)</td>', table
+    )
     assert rows == [
         ("Answers", "100", "1,000"), ("Half of them within", "50 ms", "50 ms"), ("95 of 100 within", "250 ms", "50 ms"),
         ("No clear answer", "5 %", "0.5 %"), ("Refused", "1 %", "0.1 %"),
