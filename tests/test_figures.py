@@ -13,6 +13,7 @@ from subscriptions import clock, figures, lifecycle
 from subscriptions.lifecycle import Wish
 from subscriptions.models import DailyFigures, Subscription
 from tests.factories import AccountFactory, OrderFactory, PriceBandFactory, SKUFactory, SubscriptionFactory
+from tests.test_concurrency import together
 
 pytestmark = pytest.mark.django_db
 
@@ -111,6 +112,18 @@ def test_twice_is_once():
     for rows in (before, after):
         rows[0].pop("counted_at")
     assert after == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_at_the_same_instant():
+    SubscriptionFactory(seats=25)
+    OrderFactory(finished_at=at(today(), 0), subscription=Subscription.objects.get())
+    for _ in range(3):
+        DailyFigures.objects.all().delete()
+        together(*[figures.refresh] * 4)
+        assert DailyFigures.objects.count() == figures.DAYS
+        last = figures.read().last
+        assert (last.seats, last.changes) == (25, {"increase": 1})
 
 
 @pytest.mark.django_db(transaction=True)
