@@ -124,10 +124,15 @@ def load(subscriptions: Collection[Subscription], skus: Iterable[SKU] = ()) -> P
             currency=F("subscription__currency"),
         )
         rows = lines.order_by("pk").values_list(
-            "subscription_id", "amount", "covers_from", "covers_to", "kind", "seats", "unit_price", "currency"
-        )
-        for pk, amount, start, end, *of_line in rows:
-            paid[pk].append(Paid(amount, Period(start, end), _elsewhere(amount, *of_line)))
+            "subscription_id", "amount", "covers_from", "covers_to", "kind", "seats", "unit_price", "currency",
+            "order__action",
+        )  # fmt: skip
+        for pk, amount, start, end, kind, seats, unit_price, currency, action in rows:
+            if action == actions.CHANGE_SKU.stem:
+                # What was charged elsewhere was for the SKU before.
+                paid[pk] = [replace(one, elsewhere=Decimal()) for one in paid[pk]]
+            elsewhere = _elsewhere(amount, kind, seats, unit_price, currency)
+            paid[pk].append(Paid(amount, Period(start, end), elsewhere))
     return Prices({key: tuple(found) for key, found in bands.items()}, {pk: tuple(found) for pk, found in paid.items()})
 
 

@@ -84,6 +84,8 @@ class Book:
     start: date | None = None
     end: date | None = None
     lines: list[tuple[Decimal, date, date]] = field(default_factory=list)
+    elsewhere: Decimal = Decimal()
+    """What the system before had charged for this period, at the price list of the takeover."""
 
     def price(self, at: datetime, seats: int) -> Fraction:
         bands = [pair for pair in self.world.prices_at(at)[self.code] if pair[0] <= seats]
@@ -91,7 +93,7 @@ class Book:
 
     def begin(self, on: date, months: int) -> None:
         self.anchor, self.start, self.end = on.day, on, month_after(on, on.day, months)
-        self.lines = []
+        self.lines, self.elsewhere = [], D(0)
 
     def book(self, event: Event, amount: Decimal, start: date, end: date) -> None:
         self.owed[event.pk].append(amount)
@@ -111,6 +113,12 @@ class Book:
             self.book(event, cents(self.seats * self.price(event.at, self.seats)), self.start, self.end)
         elif event.kind == "period.unbilled":
             self._next_period(event)
+        elif event.kind == "takeover.done":
+            self.seats, self.code, self.peak = event.after["Seats"], event.after["SKU"], event.after["Seats"]
+            names = ("Period", "Charged elsewhere until")
+            self.start, self.end = (date.fromisoformat(event.after[one]) for one in names)
+            self.anchor, self.elsewhere = self.end.day, cents(self.seats * self.price(event.at, self.seats))
+            self.book(event, D(0), self.start, self.end)
         if what != "completed" or order is None:
             return
         asked = order.due_at or order.placed_at
@@ -173,7 +181,7 @@ class Book:
             case "full_period":
                 self.book(event, cents((self.seats - before) * price), on, self.end)
             case "high_water":
-                charged = sum((amount for amount, _, _ in self.lines), D(0))
+                charged = sum((amount for amount, _, _ in self.lines), self.elsewhere)
                 more = cents(self.seats * price) - charged
                 if self.seats > self.peak and more > 0:
                     self.book(event, more, self.start, self.end)
@@ -189,7 +197,7 @@ class Book:
     def _roll(self) -> None:
         months = self.world.skus[self.code].billing_months
         self.start, self.end = self.end, month_after(self.end, self.anchor, months)
-        self.lines, self.peak = [], self.seats
+        self.lines, self.elsewhere, self.peak = [], D(0), self.seats
 
 
 # --- the machine -----------------------------------------------------------------------------------------------------
@@ -234,11 +242,30 @@ class Histories(RuleBasedStateMachine):
         self.price_lists = []
         self.change_prices(data=data)
         seats = data.draw(st.integers(5, 20))
+        if data.draw(st.booleans()):
+            self.take_over(small, seats, data.draw(st.integers(1, 28)), data.draw(st.integers(0, 40)))
+            return
         order = self.tried(lambda: lifecycle.start(self.account, small, seats, actor=self.staff, audience=BSS))
         if order.status == "awaiting_approval":
             lifecycle.approve(order.pk, actor=self.approver, audience=BSS)
         self.pk = order.subscription_id
         self.drain()
+
+    def take_over(self, sku, seats, charged_for, ends_in):
+        """In place of a start: it ran in another system, has paid until some days from now, and may be ending."""
+        today = self.day(clock.now())
+        next_charge = today + timedelta(days=charged_for)
+        name = f"{Subscription.objects.count() + 1:032X}"
+        one = lifecycle.Running(
+            name, self.account, sku, seats, today - timedelta(days=400), next_charge, term_ends_on=next_charge,
+            anchor_day=next_charge.day, status="ending" if ends_in else "active",
+            ends_on=today + timedelta(days=ends_in) if ends_in else None,
+        )  # fmt: skip
+        self.emulator.control.put_subscriber(name, product=sku.vendor_product_id, seats=seats, start=clock.now())
+        about = {"source": "Old portal", "reason": "We move", "actor": self.staff, "audience": BSS}
+        [taken] = lifecycle.take_over([one], **about)
+        assert isinstance(taken, Subscription), taken.sentence
+        self.pk = taken.pk
 
     # --- what people do ---
 

@@ -217,6 +217,19 @@ def test_a_change_of_the_sku_bills_the_new_one(running, at_vendor, drain):
     assert lines(subscription) == [FREE, ("change", "2027-03-10", "2027-04-10", Decimal("125.00"))]
 
 
+def test_after_a_change_of_the_sku_what_was_charged_elsewhere_counts_no_more(running, at_vendor, drain):
+    # On the first day of the period that was charged elsewhere: the new one begins on the same day.
+    one = running({"increase_policy": "high_water"}, started_on=date(2026, 3, 10), next_charge_on=date(2027, 4, 10))
+    subscription = taken(one, at_vendor)
+    target = SKUFactory(product=subscription.sku.product, increase_policy="high_water", prices={1: "5.00"})
+    subscription.sku.targets.create(target=target)
+    wish = Wish(subscription.pk, "change_sku", {"SKU": target.code, "Seats": 25}, when=quotes.NOW)
+    lifecycle.place(wish, actor=None, audience="system")
+    drain()
+    order(subscription, "increase", 30, drain=drain)
+    assert [line[3] for line in lines(subscription)] == [0, Decimal(125), Decimal(25)]
+
+
 # --- each status -----------------------------------------------------------------------------------------------------
 
 
