@@ -134,7 +134,7 @@ def test_an_approver_decides_about_a_cancel_of_the_customer(open_page, cast, sub
     )
     page = open_page(cast.approver, javascript=javascript)
     page.goto("/bss/")
-    waiting = page.get_by_role("region", name="1 order waits for approval")
+    waiting = page.get_by_role("region", name="Awaiting approval")
     waiting.get_by_role("link", name=order.number).click()
     page.get_by_role("link", name="Reject").click()
     page.get_by_role("button", name="Check before it is placed").click()
