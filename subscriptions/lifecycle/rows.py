@@ -173,12 +173,15 @@ def _table(rows: Sequence[models.Model], columns: Sequence[Any]) -> tuple[str, s
     return f"SELECT {', '.join(cells)} FROM jsonb_array_elements(%s) AS e", text  # noqa: S608 - names of the model
 
 
+_SEALED = EncryptedField()
+
+
 def _in_json(value: Any) -> str:
     """What PostgreSQL reads back as the value, from the text of its type."""
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, Secret):
-        return f"\\x{EncryptedField().get_prep_value(value).hex()}"
+        return f"\\x{_SEALED.get_prep_value(value).hex()}"
     if isinstance(value, Decimal | UUID):
         return str(value)
     raise TypeError(f"{type(value)} is in no column")

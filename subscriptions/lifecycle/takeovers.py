@@ -106,18 +106,33 @@ def take_over(
 # --- deciding --------------------------------------------------------------------------------------------------------
 
 
-def _decide_many(running: Sequence[Running], at: datetime) -> tuple[TakenOver, Prices]:
+class _Book:
+    """The price of a seat by the price list, computed once for all that are alike. Needs `sku` and `account` loaded."""
+
+    def __init__(self, running: Collection[Running]) -> None:
+        self.prices = quotes.load((), {one.sku for one in running})
+        self._known: dict[tuple[object, ...], Decimal] = {}
+
+    def unit_price(self, new: Subscription) -> Decimal:
+        """Raises NoPrice."""
+        alike = (new.sku_id, new.currency, new.account.discount, new.seats)
+        if alike not in self._known:
+            self._known[alike] = self.prices.terms_of(new).unit_price(new.seats)
+        return self._known[alike]
+
+
+def _decide_many(running: Sequence[Running], at: datetime) -> tuple[TakenOver, _Book]:
     here = _here(running)
-    prices = quotes.load((), {one.sku for one in running})
+    book = _Book(running)
     results: TakenOver = []
     for one in running:
         try:
             if one.subscriber_id in here:
                 raise _why_here(one, here[one.subscriber_id])
-            results.append(_as_ours(one, at, prices))
+            results.append(_as_ours(one, at, book))
         except NotAllowed as refusal:
             results.append(refusal)
-    return results, prices
+    return results, book
 
 
 def _here(running: Collection[Running]) -> dict[str, Subscription]:
@@ -141,7 +156,7 @@ def _why_here(one: Running, ours: Subscription) -> NotAllowed:
     return NotAllowed("here_otherwise", f"It is {ours.number} here already, but with {', '.join(differing)}.")
 
 
-def _as_ours(one: Running, at: datetime, prices: Prices) -> Subscription:
+def _as_ours(one: Running, at: datetime, book: _Book) -> Subscription:
     """The subscription, unsaved. Raises NotAllowed."""
     account, sku = one.account, one.sku
     subscription = Subscription(
@@ -171,7 +186,7 @@ def _as_ours(one: Running, at: datetime, prices: Prices) -> Subscription:
     if one.vendor_record is not None:
         subscription.vendor_record, subscription.vendor_read_at = one.vendor_record, at
     try:
-        prices.terms_of(subscription).unit_price(one.seats)
+        book.unit_price(subscription)
     except NoPrice as missing:
         raise NotAllowed("no_price", f"{missing.sentence[:-1]}: its next period could not be billed.") from None
     return subscription
@@ -270,16 +285,18 @@ class _Act:
     def write(self, running: Sequence[Running], then: Callable[[TakenOver], None] | None) -> TakenOver:
         at = clock.now()
         with transaction.atomic(durable=True):
-            results, prices = _decide_many(running, at)
+            results, book = _decide_many(running, at)
             taken = [(one, new) for one, new in zip(running, results, strict=True) if isinstance(new, Subscription)]
             rows.insert([new for _, new in taken])
-            ends = [(self._end(new, prices, at), new) for one, new in taken if one.ends_on and not one.vendor_ends_at]
+            ends = [
+                (self._end(new, book.prices, at), new) for one, new in taken if one.ends_on and not one.vendor_ends_at
+            ]
             rows.insert([order for order, _ in ends])
             told = [self._event(one, new, at) for one, new in taken]
             # The end that is planned was agreed where they come from: no mail tells of it now.
             rows.insert([*told, *(rows.order_event(order, new, "scheduled", at) for order, new in ends)])
             charges.write(
-                (event, [_charged_elsewhere(new, prices, at)]) for event, (_, new) in zip(told, taken, strict=True)
+                (event, [_charged_elsewhere(new, book, at)]) for event, (_, new) in zip(told, taken, strict=True)
             )
             if then is not None:
                 then(results)
@@ -309,9 +326,9 @@ class _Act:
         )
 
 
-def _charged_elsewhere(new: Subscription, prices: Prices, at: datetime) -> Charge:
+def _charged_elsewhere(new: Subscription, book: _Book, at: datetime) -> Charge:
     """With a line of its own the period cannot be billed again, and is known to be paid."""
-    period, price = terms.period(new), prices.terms_of(new).unit_price(new.seats)
+    period, price = terms.period(new), book.unit_price(new)
     words = f"{actions.seats_words(new.seats)}, {pricing.days_words(period)}: charged before the takeover"
     line = Line(ChargeKind.PERIOD, words, Decimal(), new.seats, price, period)
     return charges.of_line(line, new, at, period_start=period.start, covers=period)

@@ -37,6 +37,9 @@ class Told(Protocol):
     @property
     def told(self) -> dict[str, Any]: ...
 
+    @property
+    def code(self) -> Secret | None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -75,12 +78,12 @@ class Desk:
         if self._readers is not None:
             self._readers.shutdown(cancel_futures=True)
 
-    def look(self, rows: Sequence[Told], codes: Sequence[Secret | None], *, decide: bool = True) -> Pending:
+    def look(self, rows: Sequence[Told], *, decide: bool = True) -> Pending:
         """Begin with some rows; 4 queries whatever their number. Without `decide` only company and SKU are looked up.
 
         The vendor is asked about those that could be taken over as far as we know.
         """
-        running = self._running(rows, codes)
+        running = self._running(rows)
         if self._readers is None and not decide:
             return Pending(running, [])
         good = [one for one in running if isinstance(one, Running)]
@@ -88,7 +91,7 @@ class Desk:
         ours = [next(decided) if isinstance(one, Running) else one for one in running]
         return Pending(running, ours, self._ask(running, ours))
 
-    def _running(self, rows: Sequence[Told], codes: Sequence[Secret | None]) -> Found:
+    def _running(self, rows: Sequence[Told]) -> Found:
         called: list[int | Account | NotAllowed] = []
         for row in rows:
             try:
@@ -99,7 +102,7 @@ class Desk:
         named = SKU.objects.filter(code__in={row.told["sku"] for row in rows}).select_related("product")
         skus = {one.code: one for one in named}
         found: Found = []
-        for row, company, code in zip(rows, called, codes, strict=True):
+        for row, company in zip(rows, called, strict=True):
             account = accounts.get(company) if isinstance(company, int) else company
             sku = skus.get(row.told["sku"])
             if isinstance(account, NotAllowed):
@@ -109,7 +112,7 @@ class Desk:
             elif sku is None:
                 found.append(NotAllowed("no_sku", f"There is no SKU “{row.told['sku']}”."))
             else:
-                found.append(_running(row, account, sku, code))
+                found.append(_running(row, account, sku))
         return found
 
     def _ask(self, running: Found, ours: TakenOver) -> list[tuple[list[int], "Future[list[Answer]]"]]:
@@ -129,14 +132,14 @@ class Desk:
         return asked
 
 
-def _running(row: Told, account: Account, sku: SKU, code: Secret | None) -> Running:
+def _running(row: Told, account: Account, sku: SKU) -> Running:
     told = row.told
     return Running(
         subscriber_id=row.subscriber_id, account=account, sku=sku, seats=told["seats"],
         started_on=date.fromisoformat(told["started_on"]), next_charge_on=date.fromisoformat(told["period_end"]),
         status=told.get("status", S.ACTIVE), term_ends_on=_day(told, "term_end"),
         anchor_day=told.get("anchor_day"), auto_renew=told.get("auto_renew", True), ends_on=_day(told, "ends_on"),
-        suspended_on=_day(told, "suspended_on"), currency=told.get("currency", ""), code=code,
+        suspended_on=_day(told, "suspended_on"), currency=told.get("currency", ""), code=row.code,
         reference=told.get("reference", ""),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
@@ -24,6 +24,7 @@ from subscriptions.takeover.companies import Companies, NewCompanies
 from subscriptions.takeover.lines import Base, Line
 from subscriptions.takeover.looking import Desk, Found, Pending
 from subscriptions.takeover.results import NO_CODE, NO_CODE_WORDS, NO_FAILURES
+from subscriptions.vendors.port import Secret
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +65,7 @@ def preview(base: Base, *, asks_vendor: bool, new: NewCompanies | None = None) -
         ahead: deque[tuple[list[Line], Pending]] = deque()
         while True:
             while len(ahead) < _AHEAD and (chunk := list(islice(lines, CHUNK))):
-                ahead.append((chunk, desk.look(chunk, [line.code for line in chunk])))
+                ahead.append((chunk, desk.look(chunk)))
             if not ahead:
                 break
             _add(found, *ahead.popleft())
@@ -188,14 +189,24 @@ def _update(takeover: Takeover, **values: Any) -> None:
         setattr(takeover, name, value)
 
 
-def _looked_at(takeover: Takeover, desk: Desk, *, decide: bool) -> Iterator[tuple[list[TakeoverRow], Found]]:
+class _Waiting(NamedTuple):
+    """A row that waits; a model's instance would take longer than all else that is done to read it."""
+
+    pk: int
+    position: int
+    subscriber_id: str
+    told: dict[str, Any]
+    code: Secret | None
+
+
+def _looked_at(takeover: Takeover, desk: Desk, *, decide: bool) -> Iterator[tuple[list[_Waiting], Found]]:
     """The rows that wait, a chunk at a time; the vendor is asked about the next ones while one is worked on."""
-    ahead: deque[tuple[list[TakeoverRow], Pending]] = deque()
+    ahead: deque[tuple[list[_Waiting], Pending]] = deque()
     since, many = 0, _AHEAD if takeover.asks_vendor else 1
     while True:
         while len(ahead) < many and (rows := _waiting(takeover, since)):
             since = rows[-1].position
-            ahead.append((rows, desk.look(rows, [row.activation_code for row in rows], decide=decide)))
+            ahead.append((rows, desk.look(rows, decide=decide)))
         if ahead:
             rows, pending = ahead.popleft()
             yield rows, pending.settled()
@@ -206,11 +217,12 @@ def _looked_at(takeover: Takeover, desk: Desk, *, decide: bool) -> Iterator[tupl
             return
 
 
-def _waiting(takeover: Takeover, since: int) -> list[TakeoverRow]:
+def _waiting(takeover: Takeover, since: int) -> list[_Waiting]:
     waiting = TakeoverRow.objects.filter(
         takeover=takeover, outcome=TakeoverOutcome.WAITING, position__gt=since
     ).order_by("position")
-    return list(waiting.only("position", "subscriber_id", "told", "activation_code")[:CHUNK])
+    values = waiting.values_list("pk", "position", "subscriber_id", "told", "activation_code")[:CHUNK]
+    return [_Waiting(*row) for row in values]
 
 
 def _is_failure(one: Running | NotAllowed) -> bool:
@@ -221,7 +233,7 @@ class _TakenByAnother(Exception):  # noqa: N818 - leaves a transaction
     """Another process has decided about some of these rows meanwhile."""
 
 
-def _write(takeover: Takeover, rows: Sequence[TakeoverRow], found: Found) -> None:
+def _write(takeover: Takeover, rows: Sequence[_Waiting], found: Found) -> None:
     good = [one for one in found if isinstance(one, Running)]
 
     def mark(results: TakenOver) -> None:
@@ -251,7 +263,7 @@ def _write(takeover: Takeover, rows: Sequence[TakeoverRow], found: Found) -> Non
         _write(takeover, rows[half:], found[half:])
 
 
-def _mark(takeover: Takeover, rows: Sequence[TakeoverRow], results: TakenOver) -> None:
+def _mark(takeover: Takeover, rows: Sequence[_Waiting], results: TakenOver) -> None:
     said = [_said(one) for one in results]
     with connection.cursor() as cursor:
         cursor.execute(
