@@ -5,8 +5,9 @@ import unicodedata
 import pytest
 from django.db import connection
 
-from subscriptions.models import Account, User, names
-from tests.factories import AccountFactory, UserFactory
+from subscriptions import filters
+from subscriptions.models import Account, Order, Subscription, User, names
+from tests.factories import AccountFactory, OrderFactory, SubscriptionFactory, UserFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -75,4 +76,17 @@ def test_typed_words_are_made_plain_as_stored_ones_are():
 def test_an_index_answers(model):
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-    assert f"{model._meta.model_name}_words" in names.called(model.objects.all(), "acme gm").explain()
+    _, asked = names.some(model.objects.all(), "acme gm")
+    assert f"{model._meta.model_name}_words" in asked.order_by().explain()
+
+
+def test_words_that_nearly_all_have_find_them_too(monkeypatch):
+    monkeypatch.setattr(names, "FEW", 2)
+    made = {AccountFactory(name=f"Firm {n} GmbH") for n in range(4)}
+    AccountFactory(name="Acme Ltd")
+    assert set(names.called(Account.objects.all(), "gmbh")) == made
+    of_them = [SubscriptionFactory(account=one) for one in made]
+    SubscriptionFactory()
+    assert set(filters.narrow(Subscription.objects.all(), [("q", "gmbh")])) == set(of_them)
+    orders = [OrderFactory(subscription=one) for one in of_them]
+    assert set(filters.narrow(Order.objects.all(), [("q", "gmbh")])) == set(orders)

@@ -376,7 +376,7 @@ INSERT INTO subscriptions_vendorcall (
 SELECT id, order_id, 'write', 1, subscriber_id, 0,
        '<Activate SubscriberId="' || subscriber_id || '" ProductId="' || vendor_product_id || '"/>', began,
        began + interval '1 minute', began + interval '1 second',
-       CASE status WHEN 'failed' THEN 'refused' ELSE 'done' END,
+       CASE status WHEN 'failed' THEN 'rejected' ELSE 'done' END,
        CASE status WHEN 'failed' THEN '777' ELSE '' END, '', '', '', 200, 20 + n %% 200
 FROM generated WHERE status <> 'pending'
 """

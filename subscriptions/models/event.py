@@ -15,7 +15,8 @@ class Event(models.Model):
     """
 
     account = models.ForeignKey(Account, models.PROTECT, related_name="events")
-    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="events")
+    # The first column of the index below.
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="events", db_index=False)
     order = models.ForeignKey(Order, models.PROTECT, null=True, related_name="events")
     kind = models.CharField(max_length=64)
     at = models.DateTimeField()

@@ -72,6 +72,7 @@ class Charge(models.Model):
         indexes = [
             models.Index(fields=["account", "booked_on", "id"], name="charge_statement"),
             models.Index(fields=["subscription", "-id"], name="charge_of_subscription"),
+            models.Index(fields=["kind", "-id"], condition=~Q(kind=ChargeKind.PERIOD), name="charge_kind"),
         ]
         triggers = [pgtrigger.Protect(name="append_only", operation=pgtrigger.Update | pgtrigger.Delete)]
 

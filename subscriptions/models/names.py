@@ -20,20 +20,33 @@ _PLAIN |= {
 _TABLE = str.maketrans(_PLAIN)
 _MOST_WORDS, _LONGEST_WORD = 12, 60
 
+FEW = 2_500
+"""So many are named by their keys; more are so common that a list is quickest filled row by row."""
+
 
 def words(*columns: str) -> Func:
     """The words of one or two columns: what an index of the table holds, and `called` asks for."""
     return Func(*columns, function="subscriptions_words", output_field=SearchVectorField())
 
 
-def called(rows: QuerySet[Any], text: str) -> QuerySet[Any]:
-    """Those of `rows` that have every word of the text in their names, the last word perhaps only its beginning.
+def some(rows: QuerySet[Any], text: str) -> tuple[list[int], QuerySet[Any]]:
+    """The keys of those that `called` finds, no more than FEW and one more, in no order; and a question for the rest.
 
-    For a model with `name_words`, which an index holds. Nothing is found by a text without words.
+    The keys alone are a question that PostgreSQL always has the index answer: 1 query, none for a text without words.
     """
     typed = unicodedata.normalize("NFC", text).replace("ß", "ss").translate(_TABLE).split()
     if not typed:
-        return rows.none()
+        return [], rows.none()
     quoted = [f"'{word[:_LONGEST_WORD]}'" for word in typed[:_MOST_WORDS]]
     question = SearchQuery(" & ".join(quoted) + ":*", config="simple", search_type="raw")
-    return rows.alias(words=rows.model.name_words).filter(words=question)
+    asked = rows.alias(words=rows.model.name_words).filter(words=question)
+    return list(asked.order_by().values_list("pk", flat=True)[: FEW + 1]), asked
+
+
+def called(rows: QuerySet[Any], text: str) -> QuerySet[Any]:
+    """Those of `rows` that have every word of the text in their names, the last word perhaps only its beginning.
+
+    For a model with `name_words`, which an index holds; asks once when it is called. Without words nothing is found.
+    """
+    keys, asked = some(rows, text)
+    return rows.filter(pk__among=keys) if len(keys) <= FEW else asked

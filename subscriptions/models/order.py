@@ -26,6 +26,8 @@ class OrderStatus(models.TextChoices):
 
 S = OrderStatus
 OPEN_ORDER = (S.AWAITING_APPROVAL, S.PLACED, S.IN_PROGRESS, S.NEEDS_ATTENTION)
+_SELDOM = (S.SCHEDULED, S.REJECTED, S.WITHDRAWN)
+_COMMON = ("start", "increase", "decrease", "suspend", "activate", "cancel")
 
 # product.md, section 3, in the same form as the table above the Subscription.
 TRANSITIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -65,7 +67,8 @@ class Order(models.Model):
     born with the order and never changes; `generation` grows when staff send it again after an answer.
     """
 
-    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="orders")
+    # The first column of an index below.
+    subscription = models.ForeignKey(Subscription, models.PROTECT, related_name="orders", db_index=False)
     action = models.CharField(max_length=24, help_text="Stem of the action, such as increase.")
     status = FSMField(choices=OrderStatus.choices, default=OrderStatus.PLACED, protected=True)
     before = models.JSONField(default=dict)
@@ -125,6 +128,9 @@ class Order(models.Model):
             models.Index(fields=["-id"], condition=Q(status=OrderStatus.NEEDS_ATTENTION), name="order_attention"),
             models.Index(fields=["-id"], condition=Q(status=OrderStatus.FAILED), name="order_failed"),
             models.Index(fields=["status", "-id"], condition=Q(needs_staff=True), name="order_needs_staff"),
+            models.Index(fields=["status", "-id"], condition=Q(status__in=_SELDOM), name="order_seldom"),
+            # What bulk work places is common, and stays out.
+            models.Index(fields=["action", "-id"], condition=~Q(action__in=_COMMON), name="order_seldom_action"),
             # What became of the orders of the last days, counted by action without a look at the rows.
             models.Index(
                 fields=["status", "finished_at", "action"],
@@ -225,8 +231,11 @@ class VendorCall(models.Model):
     proved: `target`, `before`, `neither` or `absent`. Secrets are masked before anything is stored here.
     """
 
-    subscription = models.ForeignKey(Subscription, models.PROTECT, null=True, related_name="vendor_calls")
-    order = models.ForeignKey(Order, models.PROTECT, null=True, related_name="vendor_calls")
+    # Each is the first column of an index below.
+    subscription = models.ForeignKey(
+        Subscription, models.PROTECT, null=True, related_name="vendor_calls", db_index=False
+    )
+    order = models.ForeignKey(Order, models.PROTECT, null=True, related_name="vendor_calls", db_index=False)
     purpose = models.CharField(max_length=8, choices=Purpose.choices)
     attempt = models.PositiveIntegerField(default=1)
     transaction_id = models.CharField(max_length=64)
@@ -258,6 +267,7 @@ class VendorCall(models.Model):
         indexes = [
             models.Index(fields=["order", "-id"], name="vendor_call_of_order"),
             models.Index(fields=["subscription", "-id"], name="vendor_call_of_subscription"),
+            models.Index(fields=["purpose", "-id"], condition=~Q(purpose=Purpose.WRITE), name="vendor_call_reads"),
         ]
         triggers = [
             pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),

@@ -91,7 +91,8 @@ class Subscription(models.Model):
     The transition methods set fields and nothing else. A subscription is never deleted.
     """
 
-    account = models.ForeignKey(Account, models.PROTECT, related_name="subscriptions")
+    # The first column of an index below.
+    account = models.ForeignKey(Account, models.PROTECT, related_name="subscriptions", db_index=False)
     sku = models.ForeignKey(SKU, models.PROTECT, related_name="subscriptions", verbose_name="SKU")
     status = FSMField(choices=SubscriptionStatus.choices, default=SubscriptionStatus.PENDING, protected=True)
     seats = models.PositiveIntegerField()
@@ -141,6 +142,10 @@ class Subscription(models.Model):
         ]
         indexes = [
             models.Index(fields=["account", "-id"], name="subscription_of_account"),
+            # Pages and counts of a customer's list.
+            models.Index(fields=["account", "status", "-id"], name="subscription_account_status"),
+            # Pages of staff's list: nearly all are active, and found without an index.
+            models.Index(fields=["status", "-id"], condition=~Q(status=S.ACTIVE), name="subscription_not_active"),
             models.Index(fields=["next_due_at"], condition=Q(next_due_at__isnull=False), name="subscription_due"),
             # Those that will end: for staff who look at what ends soon.
             models.Index(fields=["ends_at"], condition=Q(status__in=[S.ENDING, S.SUSPENDED]), name="subscription_ends"),
