@@ -1,7 +1,7 @@
 """The numbers of the start page of BSS, counted every few minutes into a row a day.
 
-To sum a million subscriptions takes a second, which a page has not; to keep sums in step with each write would make all
-writers wait for one row. So they are a few minutes old, and say it.
+To sum a million subscriptions takes a second or two, which a page has not; to keep sums in step with each write would
+make all writers wait for one row. So they are a few minutes old, and say it.
 """
 
 from collections import Counter, defaultdict
