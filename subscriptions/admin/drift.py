@@ -1,5 +1,6 @@
 """Drift in BSS: the worklist of what differs from the vendor's records, to be settled one by one or many at once."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin, messages
@@ -52,12 +53,23 @@ class Worklist(NarrowedChangeList):
         # The first condition alone can be looked up in the index of the worklist.
         return rows.filter(currency__gte=seen.currency).filter(Q(currency__gt=seen.currency) | less)
 
+    def choices(self) -> Iterator[dict[str, Any]]:
+        for word in super().choices():
+            if word["label"] == self._label("ending"):
+                (_, *rest), *others = word["links"]
+                word["links"] = [("Still open", *rest), *others]
+            yield word
+
+    @staticmethod
+    def _label(name: str) -> str:
+        return {"field": "What differs", "ending": "Ended"}.get(name) or NarrowedChangeList._label(name)
+
 
 @admin.display(description=mark_safe('<span class="visually-hidden">Choose</span>'))
-def tick(row: Drift) -> SafeString | str:
+def tick(row: Drift) -> SafeString:
     """The first column: a box that belongs to the form above the list; nothing settles what is unknown here."""
     if row.subscription_id is None or row.ended_at:
-        return ""
+        return format_html('<span class="visually-hidden">{}</span>', "Cannot be chosen")
     return format_html(
         '<input type="checkbox" form="settle" name="ticked" value="{}" aria-label="Choose {}">', row.pk, row
     )

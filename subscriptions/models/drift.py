@@ -59,7 +59,7 @@ class ReconciliationRun(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"reconciliation {self.pk}"
+        return f"Reconciliation {self.pk}"
 
     @property
     def read(self) -> int:

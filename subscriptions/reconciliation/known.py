@@ -55,6 +55,7 @@ def _note(vendor: str, ids: list[str], run: ReconciliationRun) -> None:
         known = {row.subscriber_id: row for row in _open(vendor).filter(subscriber_id__in=found)}
         again = [row.pk for name, row in known.items() if row.theirs == _words(found[name])]
         changed = [row.pk for name, row in known.items() if row.theirs != _words(found[name])]
+        new = {name for name in found if name not in known or known[name].pk in changed}
         Drift.objects.filter(pk__among=again).update(seen_at=at)
         Drift.objects.filter(pk__among=changed).update(ended_at=at, ending=DriftEnding.CHANGED)
         Drift.objects.bulk_create(
@@ -63,8 +64,12 @@ def _note(vendor: str, ids: list[str], run: ReconciliationRun) -> None:
                 record=as_record(details) if details else {}, run=run, found_at=at, seen_at=at,
             )
             for name, details in found.items()
-            if name not in known or known[name].pk in changed
+            if name in new
         )  # fmt: skip
+        ReconciliationRun.objects.filter(pk=run.pk).update(
+            moved_at=at, found=models.F("found") + len(new), again=models.F("again") + len(again)
+        )
+    run.refresh_from_db()
 
 
 def _open(vendor: str) -> models.QuerySet[Drift]:
