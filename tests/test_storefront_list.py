@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from subscriptions import clock
 from subscriptions.models import PriceBand
+from subscriptions.storefront import listed
 from tests import factories
 
 PATH = "/subscriptions/"
@@ -49,6 +50,44 @@ def test_status_links_count_and_filter(see, cast, stock):
     assert len(numbers(see(f"{PATH}?status=nonsense"))) == 6
 
 
+def test_what_is_many_is_not_counted_to_the_end(see, stock, cast, monkeypatch):
+    monkeypatch.setattr(listed, "COUNTED", 2)
+    for _ in range(2):
+        factories.SubscriptionFactory(account=cast.acme, sku=stock.active.sku)
+    page = re.sub(r"\s+", " ", see())
+    assert 'Active <span class="count">2+</span>' in page
+    assert 'Suspended <span class="count">1</span>' in page
+    assert 'All <span class="count">6+</span>' in page
+
+
+def test_each_status_pages_in_the_order_of_the_whole(see, cast, monkeypatch):
+    monkeypatch.setattr(listed, "PAGE", 4)
+    sku, made = factories.SKUFactory(), []
+    for status in ("active", "cancelled", "suspended", "ending", "expired", "failed", "pending") * 2:
+        made.append(factories.SubscriptionFactory(account=cast.acme, sku=sku, status=status))
+        made.append(factories.SubscriptionFactory(account=cast.acme, sku=sku, status=status))
+        if status in ("active", "cancelled", "suspended"):
+            factories.OrderFactory(subscription=made[-1], status="needs_attention")
+
+    def rank(one):
+        waits = one.orders.exists()
+        return 0 if waits or one.status in ("failed", "suspended", "expired") else 2 if one.status == "cancelled" else 1
+
+    def walk(path):
+        seen = []
+        while path:
+            page = see(path)
+            seen += numbers(page)
+            following = re.search(r'href="(\?[^"]*)"\s+rel="next"', page)
+            path = PATH + following[1].replace("&amp;", "&") if following else None
+        return seen
+
+    made.sort(key=lambda one: (rank(one), -one.pk))
+    assert walk(PATH) == [one.number for one in made]
+    for status in ("active", "cancelled", "suspended"):
+        assert walk(f"{PATH}?status={status}") == [one.number for one in made if one.status == status]
+
+
 @pytest.mark.parametrize("how", ["SUB-{pk:06d}", "sub-{pk}", "{pk}", " SUB-{pk:06d} "])
 def test_search_by_id(see, stock, how):
     found = numbers(see(f"{PATH}?q={how.format(pk=stock.active.pk)}"))
@@ -63,6 +102,8 @@ def test_search_by_order_number_and_by_product(see, cast, stock):
     order = factories.OrderFactory(subscription=stock.pending, status="placed")
     assert numbers(see(f"{PATH}?q={order.number}")) == [stock.pending.number]
     assert numbers(see(f"{PATH}?q=hybrid cloud")) == [special.number]
+    assert len(numbers(see(f"{PATH}?q=gmbh ac"))) == 6
+    assert numbers(see(f"{PATH}?q=globex")) == []
 
 
 @pytest.mark.parametrize("odd", ["%F0%9F%98%80", "' OR 1=1 --", "9" * 40, "%25", "SUB-٣"])

@@ -15,7 +15,7 @@ from subscriptions.quotes import Prices
 from subscriptions.sheets import safe, written
 from subscriptions.statements import plain
 from subscriptions.storefront import words
-from subscriptions.storefront.access import SignedIn
+from subscriptions.storefront.access import SignedIn, accounts_of
 from subscriptions.storefront.views.subscriptions import narrowed, renewal
 
 COLUMNS = (
@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 def subscriptions_csv(request: SignedIn) -> StreamingHttpResponse:
     """What the list shows with the same search and status, all of it, by ID; never kept by a cache (`no-store`)."""
     _log.info("list exported", user_id=request.user.pk, table="subscriptions", format="csv")
-    lines = written(chain([COLUMNS], _rows(narrowed(request).found)))
+    lines = written(chain([COLUMNS], _rows(narrowed(request, accounts_of(request.eyes)).found)))
     response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="subscriptions-{clock.now():%Y-%m-%d}.csv"'
     response["Cache-Control"] = "no-store"

@@ -1,23 +1,21 @@
 """The list of subscriptions, and the page of one."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
 
-from django.db.models import Case, Count, Exists, OuterRef, Q, QuerySet, Value, When
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from subscriptions import actions, lifecycle, quotes
-from subscriptions.models import OPEN_ORDER, Order, OrderStatus, Subscription, SubscriptionStatus
+from subscriptions.models import OPEN_ORDER, Account, Order, OrderStatus, Subscription, SubscriptionStatus
 from subscriptions.quotes import Prices
-from subscriptions.storefront import costs, progress, words
+from subscriptions.storefront import costs, listed, progress, words
 from subscriptions.storefront.access import SignedIn, buys, memberships_of, subscription_or_404, url_of, way_out
 
-PAGE = 25
 S = SubscriptionStatus
 
 
@@ -26,16 +24,16 @@ def subscriptions(request: SignedIn) -> HttpResponse:
     """All subscriptions of the person's accounts: what needs attention first, what is over last, pages by key."""
     memberships = memberships_of(request.eyes)
     accounts = [one.account for one in memberships]
-    asked = narrowed(request)
-    counts = dict(asked.of_any_status.order_by().values_list("status").annotate(Count("pk")))
-    rows, next_key = page_of(asked.found, request.GET.get("after", ""))
+    asked = narrowed(request, accounts)
+    counts = listed.counts_of(asked.of_any_status, request.eyes)
+    rows, next_key = listed.page_of(asked.of_any_status, asked.status, request.GET.get("after", ""))
     context = {
         "accounts": accounts,
         "account": accounts[0] if len(accounts) == 1 else None,
         "buys": any(buys(one) for one in memberships),
         "rows": _rows(rows),
-        "filters": [(value, label, counts[value]) for value, label in S.choices if counts.get(value)],
-        "total": sum(counts.values()),
+        "filters": [(value, label, counts[value]) for value, label in S.choices if counts[value]],
+        "total": listed.total(counts),
         "status": asked.status,
         "sought": asked.sought,
         "next_key": next_key,
@@ -54,11 +52,15 @@ class Narrowed:
     of_any_status: QuerySet[Subscription]
 
 
-def narrowed(request: SignedIn) -> Narrowed:
-    """The subscriptions that the person may see, by search and status of the address."""
+def narrowed(request: SignedIn, accounts: list[Account]) -> Narrowed:
+    """The subscriptions of the person's accounts, by search and status of the address."""
     sought, status = request.GET.get("q", "").strip()[:100], request.GET.get("status", "")
-    found = matching(Subscription.objects.visible_to(request.eyes), sought)
-    return Narrowed(sought, status, found.filter(status=status) if status in S.values else found, found)
+    keys = [one.pk for one in accounts]
+    # Said by keys, not by who asks: else no index gives the order of a page.
+    found = listed.matching(Subscription.objects.filter(account__in=keys), sought, keys)
+    if status not in S.values:
+        return Narrowed(sought, "", found, found)
+    return Narrowed(sought, status, found.filter(status=status), found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,40 +134,6 @@ def renewal(subscription: Subscription) -> Renewal:
     if subscription.term_end is None:
         return Renewal("None")
     return Renewal("" if subscription.auto_renew else "Not renewed, ends on", subscription.term_end)
-
-
-def matching(rows: QuerySet[Subscription], sought: str) -> QuerySet[Subscription]:
-    """Those whose ID, order number, product or company is `sought`; all of them when it is empty."""
-    if not sought:
-        return rows
-    if number := re.fullmatch(r"(sub|ord)?-?0*([0-9]{1,18})", sought, re.IGNORECASE):
-        kind, digits = (number[1] or "").lower(), int(number[2])
-        of_order = Q(pk__in=Order.objects.filter(pk=digits).values("subscription"))
-        return rows.filter({"sub": Q(pk=digits), "ord": of_order}.get(kind, Q(pk=digits) | of_order))
-    return rows.filter(
-        Q(sku__product__name__icontains=sought) | Q(sku__name__icontains=sought) | Q(account__name__icontains=sought)
-    )
-
-
-def page_of(rows: QuerySet[Subscription], after: str) -> tuple[list[Subscription], str]:
-    """One page after the key `<rank>-<id>`, and the key of the next page or an empty text."""
-    waiting = Exists(Order.objects.filter(subscription=OuterRef("pk"), status=OrderStatus.NEEDS_ATTENTION))
-    ranked = rows.annotate(
-        rank=Case(
-            When(Q(status__in=[S.FAILED, S.SUSPENDED, S.EXPIRED]) | Q(waiting), then=Value(0)),
-            When(status=S.CANCELLED, then=Value(2)),
-            default=Value(1),
-        )
-    ).order_by("rank", "-pk")
-    if key := re.fullmatch(r"([0-2])-([0-9]{1,18})", after):
-        rank, pk = int(key[1]), int(key[2])
-        ranked = ranked.filter(Q(rank__gt=rank) | Q(rank=rank, pk__lt=pk))
-    found = list(ranked.select_related("sku__product", "account").defer("activation_code")[: PAGE + 1])
-    page: list[Subscription] = [*found[:PAGE]]
-    if len(found) <= PAGE:
-        return page, ""
-    last = found[PAGE - 1]
-    return page, f"{last.rank}-{last.pk}"
 
 
 @require_safe
