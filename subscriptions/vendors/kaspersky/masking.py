@@ -1,6 +1,7 @@
 """Keeps secrets out of everything that is stored or shown as evidence."""
 
 import re
+from functools import lru_cache
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -21,14 +22,17 @@ def mask(text: str, *, username: str, password: str) -> str:
     for spelling in _spellings(password):
         masked = masked.replace(spelling, "****")
     for spelling in _spellings(username):
-        # As a word only: a short name inside other words gives nothing away, and masking it would ruin the evidence.
-        masked = re.sub(rf"(?<!\w){re.escape(spelling)}(?!\w)", "****", masked)
+        if spelling in masked:
+            # As a word only: a short name inside other words gives nothing away, and masking it would ruin evidence.
+            masked = re.sub(rf"(?<!\w){re.escape(spelling)}(?!\w)", "****", masked)
     return mask_codes(masked)
 
 
-def _spellings(secret: str) -> list[str]:
+# Each item of each answer is masked, always for the same few secrets.
+@lru_cache(maxsize=16)
+def _spellings(secret: str) -> tuple[str, ...]:
     found = {secret, escape(secret), escape(secret, {'"': "&quot;"}), escape(secret, {'"': "&quot;", "'": "&apos;"})}
-    return sorted(found - {""}, key=len, reverse=True)
+    return tuple(sorted(found - {""}, key=len, reverse=True))
 
 
 def _masked_attribute(match: re.Match[str]) -> str:
