@@ -21,11 +21,11 @@ from django.views.decorators.http import require_POST
 
 from portal.sign_in_forms import ResetPasswordForm
 from subscriptions.admin import statements, view_as_customer
-from subscriptions.admin.catalogue import clean_currency
 from subscriptions.admin.flow import action_urls
 from subscriptions.admin.lists import KeyedAdmin, key
 from subscriptions.admin.start import StartView
 from subscriptions.models import Account, Member, Role, User
+from subscriptions.models.catalogue import clean_currency
 
 
 class AccountForm(forms.ModelForm):
