@@ -377,11 +377,12 @@ def test_nobody_changes_a_price_between_the_look_and_the_writing(sku):
             cursor.execute("SET lock_timeout = '200ms'")
         try:
             with pytest.raises(Exception, match="lock timeout"):
-                save("sku,name\nKL1,Ours\n")
+                save("sku,currency,seats_from,price\nKL1,EUR,1,9\n")
         finally:
             with connection.cursor() as cursor:
                 cursor.execute("RESET lock_timeout")
     assert SKU.objects.get().name == "Theirs"
+    assert sku.price_bands.get(seats_from=1).price == Decimal("3.5")
 
 
 def test_a_person_stands_in_the_histories_of_what_was_changed(sku, cast):

@@ -473,6 +473,17 @@ def test_ctrl_c_leaves_what_was_there(name, tmp_path):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_download_that_is_broken_off_leaves_the_connection_as_good_as_it_was():
+    many.subscriptions(5_000, ended_ago=-20)
+    for _ in range(2):
+        pieces = exports.csv_pieces(Subscription.objects.all(), exports.SUBSCRIPTIONS)
+        assert next(pieces).startswith(b"subscription,")
+        assert next(pieces).startswith(b"SUB-")
+        pieces.close()
+        assert Subscription.objects.count() == 5_000
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_reader_that_has_had_enough():
     many.subscriptions(20_000, ended_ago=-20)
     running = subprocess.Popen([sys.executable, "manage.py", "export_subscriptions"], **beside())
