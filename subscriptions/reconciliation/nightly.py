@@ -11,6 +11,7 @@ from procrastinate.jobs import Job
 from procrastinate.manager import JobManager
 
 from subscriptions import actions, clock, lifecycle
+from subscriptions.actions import NotAllowed
 from subscriptions.models import ReconciliationRun, ReconciliationStatus
 from subscriptions.reconciliation import runs
 from subscriptions.reconciliation.reading import VendorSilent
@@ -46,7 +47,12 @@ def begin() -> ReconciliationRun | None:
             return None
         if other:
             runs.stop(other, "It was interrupted.")
-        run = runs.begin(actor=None, audience=actions.SYSTEM)
+        try:
+            run = runs.begin(actor=None, audience=actions.SYSTEM)
+        except NotAllowed as refusal:
+            # A command was faster by a moment.
+            log.warning("no run begins beside another one", said=refusal.sentence)
+            return None
         _owe(run)
     return run
 

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
-from django.db.models import F, Max
+from django.db.models import Max
 
 from subscriptions import clock, filters
 from subscriptions.actions import NotAllowed
@@ -179,22 +179,25 @@ def _ask(rows: Iterable[_Row]) -> dict[int, Answer]:
 
 def _write(run: ReconciliationRun, rows: list[_Row], readings: list[Read], *, explained: int, unanswered: int) -> None:
     """The worklist and the run's position in one transaction, so that each batch counts once."""
-    position = rows[-1].pk
     with transaction.atomic(durable=True):
         mine = ReconciliationRun.objects.filter(pk=run.pk, status=R.RUNNING, position=run.position)
-        if not mine.update(position=position, moved_at=clock.now()):
-            raise Overtaken(run)
         noted = note(readings, run) if readings else Noted()
         explained += noted.passed_over
-        ReconciliationRun.objects.filter(pk=run.pk).update(
-            compared=F("compared") + len(rows) - explained - unanswered,
-            explained=F("explained") + explained,
-            unanswered=F("unanswered") + unanswered,
-            found=F("found") + noted.found,
-            again=F("again") + noted.again,
-            gone=F("gone") + noted.gone,
-        )
-    run.refresh_from_db()
+        # Nobody else has moved it since it was read, else this finds nothing.
+        values = {
+            "position": rows[-1].pk,
+            "moved_at": clock.now(),
+            "compared": run.compared + len(rows) - explained - unanswered,
+            "explained": run.explained + explained,
+            "unanswered": run.unanswered + unanswered,
+            "found": run.found + noted.found,
+            "again": run.again + noted.again,
+            "gone": run.gone + noted.gone,
+        }
+        if not mine.update(**values):
+            raise Overtaken(run)
+    for name, value in values.items():
+        setattr(run, name, value)
 
 
 def _end_strangers_of_ours() -> None:

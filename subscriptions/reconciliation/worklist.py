@@ -94,7 +94,8 @@ def _note(
     for pk, subscription in subscriptions.items():
         if lines := [line for line in compare(subscription, records[pk]) if line.differs]:
             differ[pk] = lines
-    prices = quotes.load([subscriptions[pk] for pk in differ]) if differ else Prices()
+    # The price list alone: what is paid already is at nobody's stake.
+    prices = quotes.load([], {subscriptions[pk].sku for pk in differ}) if differ else Prices()
     new: list[Drift] = []
     again: list[Drift] = []
     changed: list[Drift] = []
