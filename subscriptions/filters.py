@@ -218,7 +218,7 @@ _PLACED = (
     actions.PUSH_OURS,
 )  # fmt: skip
 _STEMS = {action.stem: action.label for action in _PLACED}
-_SEARCH = "what the search box takes: an ID, an order number or a part of a company's name"
+_SEARCH = "what the search box takes: an ID, an order number or words of a company's name"
 
 SUBSCRIPTIONS: dict[str, Filter] = {
     "status": _one_of("status", dict(S.choices)),
@@ -271,7 +271,7 @@ DRIFT: dict[str, Filter] = {
     "account": _named("subscription__account", Account, "company"),
     "subscription": _text(_subscription_of, "a subscription ID"),
     "ending": _one_of("ending", dict(DriftEnding.choices)),
-    "q": _text(_drift_like, "a subscription ID, the vendor's subscriber ID or a part of a company's name"),
+    "q": _text(_drift_like, "a subscription ID, the vendor's subscriber ID or words of a company's name"),
 }
 _OF: dict[type[Model], dict[str, Filter]] = {
     Subscription: SUBSCRIPTIONS,

@@ -180,7 +180,10 @@ LISTS = {
     "/bss/subscriptions/event/": 5,
     "/bss/subscriptions/vendorcall/": 5,
     "/bss/subscriptions/account/": 5,
+    "/bss/subscriptions/account/?q=company": 6,
     "/bss/subscriptions/user/": 5,
+    "/bss/subscriptions/user/?q=acme": 6,
+    "/bss/subscriptions/charge/": 5,
 }
 
 

@@ -77,6 +77,17 @@ def test_lists_of_bss(base, signed_in, cast):
     assert not bad
 
 
+def test_the_list_of_a_large_customer(base, signed_in):
+    account = Account.objects.order_by("pk")[0]
+    assert account.subscriptions.count() == ROWS / 10
+    browser, middle = signed_in(account.members.get().user), account.subscriptions.all()[500].pk
+    bad = {}
+    for query in ("", *(f"status={one}" for one in S.values), f"after=1-{middle}", f"q={middle}", f"q=ORD-{middle}"):
+        if found := plans(browser, f"/subscriptions/?{query}"):
+            bad[query] = found
+    assert not bad
+
+
 def test_a_bare_filter_would_be_noticed(base):
     assert looked_through("SELECT id FROM subscriptions_subscription WHERE seats = 7") == [("subscription", "Seq Scan")]
     with connection.cursor() as cursor:
