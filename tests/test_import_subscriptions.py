@@ -4,6 +4,7 @@ import csv
 import io
 import re
 import shlex
+import time
 import tracemalloc
 from datetime import timedelta
 from io import StringIO
@@ -18,7 +19,10 @@ from subscriptions.management.commands import import_subscriptions
 from subscriptions.models import Account, Event, Subscription, Takeover, TakeoverRow, VendorCall
 from subscriptions.sheets import Sheet
 from subscriptions.takeover import Base
+from subscriptions.takeover.companies import Companies
+from subscriptions.takeover.looking import Desk
 from tests.factories import AccountFactory, SKUFactory
+from tests.worker_process import wait_until
 
 pytestmark = pytest.mark.django_db
 
@@ -471,6 +475,20 @@ def test_a_vendor_that_is_silent_stops_it_and_it_can_be_gone_on_with(base, licen
     run("--resume", again.pk)
     again.refresh_from_db()
     assert (again.taken, again.status) == (3, "done")
+
+
+@at_the_vendor
+def test_whoever_gives_up_does_not_wait_for_a_silent_vendor(base, licence, emulator, settings):
+    licence(1)
+    settings.VENDOR_READ_DELAYS = [60, 60]
+    emulator.control.add_fault("http-503", count=99, retry_after=0)
+    [line] = Base(Sheet(io.BytesIO(base(1).read_bytes()), needed=takeover.NEEDED), "x")
+    desk = Desk(Companies(), asks_vendor=True)
+    desk.look([line])
+    wait_until(lambda: VendorCall.objects.filter(outcome="transient").exists(), seconds=20)
+    begun = time.monotonic()
+    desk.close()
+    assert time.monotonic() - begun < 20
 
 
 # --- documented ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What is known of rows before they are written: company, SKU, whether they can be taken over, what the vendor says."""
 
-import time
+import threading
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -67,14 +67,16 @@ class Pending:
 class Desk:
     """Looks at rows, a chunk at a time; with `asks_vendor` their vendor is asked meanwhile, from threads.
 
-    Close it when done: it waits for what is under way.
+    Close it when done: it waits for the requests that are under way, and for nothing else.
     """
 
     def __init__(self, companies: Companies, *, asks_vendor: bool) -> None:
         self._companies = companies
         self._readers = ThreadPoolExecutor(READERS, "takeover") if asks_vendor else None
+        self._over = threading.Event()
 
     def close(self) -> None:
+        self._over.set()
         if self._readers is not None:
             self._readers.shutdown(cancel_futures=True)
 
@@ -128,7 +130,7 @@ class Desk:
             for start in range(0, len(numbers), together):
                 some = numbers[start : start + together]
                 names = [one.subscriber_id for n in some if isinstance(one := running[n], Running)]
-                asked.append((some, self._readers.submit(_read, vendor, names)))
+                asked.append((some, self._readers.submit(_read, vendor, names, self._over)))
         return asked
 
 
@@ -151,14 +153,15 @@ def _day(told: dict[str, Any], name: str) -> date | None:
 # --- the vendor ------------------------------------------------------------------------------------------------------
 
 
-def _read(vendor: str, subscriber_ids: list[str]) -> list[Answer]:
+def _read(vendor: str, subscriber_ids: list[str], over: threading.Event) -> list[Answer]:
     """In a thread of its own: a vendor that stumbles once must not stop a long run."""
     try:
         for attempt in range(_TRIES - 1):
             try:
                 return reconciliation.read_many(vendor, subscriber_ids, purpose=Purpose.TAKEOVER)
             except VendorSilent:
-                time.sleep(settings.VENDOR_READ_DELAYS[attempt])
+                if over.wait(settings.VENDOR_READ_DELAYS[attempt]):
+                    raise
         return reconciliation.read_many(vendor, subscriber_ids, purpose=Purpose.TAKEOVER)
     finally:
         connection.close()

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import islice
@@ -254,7 +254,7 @@ def _write(takeover: Takeover, rows: Sequence[_Waiting], found: Found) -> None:
         if len(rows) == 1:
             log.exception("row cannot be taken over", takeover=takeover.pk, row=rows[0].pk)
             said = f"This row cannot be taken over: {type(error).__name__}. See the log."
-            with transaction.atomic(durable=True):
+            with suppress(_TakenByAnother), transaction.atomic(durable=True):
                 _mark(takeover, rows, [NotAllowed("error", said)])
             return
         # Whatever is wrong with one row must not stop the others: halves, until it stands alone.
