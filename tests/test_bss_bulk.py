@@ -183,6 +183,7 @@ def test_nothing_is_placed_before_it_is_confirmed_and_then_by_the_worker(make, o
     assert answer.status_code == 422
     assert "Enter a reason." in text(answer)
     assert "There is a problem" in text(answer)
+    assert re.search(r"<title>\s*Error: Suspend: 2 subscriptions", answer.content.decode())
     assert fresh(run).status == "draft"
     said = text(confirm(run))
     assert "0 of 2 rows decided" in said

@@ -296,6 +296,34 @@ def test_so_many_failures_stop_it(make, listed):
     assert (fresh(of).placed, fresh(of).refused, fresh(of).status) == (4, 4, "done")
 
 
+def test_a_stop_in_bss_ends_the_command_with_the_way_on(make, monkeypatch):
+    monkeypatch.setattr(bulk.runs, "CHUNK", 2)
+    make(5)
+
+    def stop_after_a_set(execute, sql, *arguments):
+        done = execute(sql, *arguments)
+        if sql.startswith("UPDATE subscriptions_bulkrow"):
+            bulk.stop(BulkRun.objects.get())
+        return done
+
+    with connection.execute_wrapper(stop_after_a_set):
+        said = refusal("bulk_suspend", "--status", "active", "--apply", "--reason", "late", "--no-wait", code=1)
+    [of] = BulkRun.objects.all()
+    assert said == (
+        "Stopped after 2 of 5 rows; placed orders go on by themselves. It was stopped in BSS. "
+        f"Go on with: uv run manage.py bulk_suspend --resume {of.pk}"
+    )
+    run("bulk_suspend", "--resume", of.pk, "--no-wait")
+    assert (fresh(of).status, fresh(of).placed) == ("done", 5)
+
+
+def test_what_is_not_confirmed_in_bss_is_not_placed_by_a_command(make, cast):
+    of = bulk.draft("suspend", bulk.ticked([one.pk for one in make(2)]), actor=cast.operator, given={})
+    said = refusal("bulk_suspend", "--resume", of.pk, code=2)
+    assert said == f"Run {of.pk} was chosen in BSS, and is not confirmed there yet."
+    assert not Order.objects.exists()
+
+
 def test_a_run_is_resumed_by_its_own_command(make):
     make(1)
     run("bulk_suspend", "--status", "active", "--apply", "--reason", "late", "--no-wait")

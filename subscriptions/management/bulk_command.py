@@ -217,7 +217,7 @@ class BulkCommand(RowsCommand):
         if enough:
             raise CommandError(f"Stopped: {options['max_failures']:,} rows have failed. Go on with: {again}")
         if run.status == RunStatus.STOPPED:
-            raise CommandError(f"Stopped in BSS. {_how_far(run)} Go on with: {again}")
+            raise CommandError(f"{_how_far(run)} It was stopped in BSS. Go on with: {again}")
         if failed := sum(counts.get(outcome, 0) for outcome in bulk.FAILURES):
             raise CommandError(f"{failed:,} of {run.total:,} rows were not done.")
 
