@@ -91,7 +91,7 @@ def open_orders():
     return Order.objects.filter(status__in=["placed", "in_progress"]).count()
 
 
-def wait_for_the_end(yard, seconds=60.0):
+def wait_for_the_end(yard, seconds=120.0):
     """Until no order is open, with a healthy worker in the place of each that dies."""
 
     def over():
