@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.conf import settings as django_settings
-from django.db import connection
+from django.db import connection, connections
 from django.test import override_settings
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -907,10 +907,16 @@ def rescue():
 
     Browser tests of the same process leave Playwright's event loop running in this thread.
     """
+
+    async def one_round():
+        # That thread may hold a connection which another test has cut off.
+        await sync_to_async(connections.close_all)()
+        await fulfilment.rescue.func(SimpleNamespace(app=app), 0)
+
     running = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
     try:
-        async_to_sync(fulfilment.rescue.func)(SimpleNamespace(app=app), 0)
+        async_to_sync(one_round)()
     finally:
         asyncio._set_running_loop(running)
 
