@@ -25,15 +25,26 @@ class Migration(migrations.Migration):
                 max_length=8,
             ),
         ),
-        migrations.AlterField(
-            model_name="vendorcall",
-            name="subscription",
-            field=models.ForeignKey(
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="vendor_calls",
-                to="subscriptions.subscription",
-            ),
+        # By hand: Django would make the foreign key anew, and look every call up while nothing can be written.
+        migrations.SeparateDatabaseAndState(
+            database_operations=[
+                migrations.RunSQL(
+                    "ALTER TABLE subscriptions_vendorcall ALTER COLUMN subscription_id DROP NOT NULL",
+                    "ALTER TABLE subscriptions_vendorcall ALTER COLUMN subscription_id SET NOT NULL",
+                )
+            ],
+            state_operations=[
+                migrations.AlterField(
+                    model_name="vendorcall",
+                    name="subscription",
+                    field=models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="vendor_calls",
+                        to="subscriptions.subscription",
+                    ),
+                )
+            ],
         ),
         AddConstraintNotValid(
             model_name="vendorcall",
