@@ -70,7 +70,7 @@ def listed(tmp_path):
 
 
 def results(path):
-    with path.open(encoding="utf-8", newline="") as stream:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -206,6 +206,8 @@ def test_the_file_with_the_rows_is_not_written_over(make, listed):
     before = file.read_text()
     assert "is the file with the rows itself" in refusal("bulk_suspend", file, "--out", file, code=2)
     assert file.read_text() == before
+    missing = file.with_name("missing.csv")
+    assert "missing.csv cannot be read" in refusal("bulk_suspend", missing, "--out", file, code=2)
 
 
 # --- done ------------------------------------------------------------------------------------------------------------
@@ -234,6 +236,20 @@ def test_each_row_has_its_outcome(make, listed, at_vendor, tmp_path):
     assert rows[2]["sentence"].endswith("(code 5)")
     assert [row["subscription"] for row in rows] == [str(done), str(suspended), str(unknown), "SUB-999999999"]
     assert fresh(done).status == "suspended"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_outcomes_that_cannot_be_written_leave_the_old_file(make, listed, tmp_path, monkeypatch):
+    def full(run):
+        yield ["2"]
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("subscriptions.bulk.sheet", full)
+    file, out = listed(*make(1)), tmp_path / "out.csv"
+    out.write_text("old")
+    said = refusal("bulk_suspend", file, "--apply", "--reason", "late", "--no-wait", "--out", out, code=1)
+    assert "out.csv cannot be written: No space left on device" in said
+    assert out.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 

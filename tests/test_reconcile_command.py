@@ -63,7 +63,7 @@ def test_it_tells_what_it_found_and_writes_the_worklist(three, cast, emulator, t
     assert "1  passed over: an open order, or a change meanwhile" in said
     assert "2  differences found" in said
     assert f"{three[2]} (=Acme): seats, 25 / 32, EUR 24.50 a month" in said
-    with (tmp_path / "drift.csv").open(encoding="utf-8", newline="") as stream:
+    with (tmp_path / "drift.csv").open(encoding="utf-8-sig", newline="") as stream:
         rows = list(csv.DictReader(stream))
     shown = ("subscription", "company", "field", "theirs", "at_stake_a_month")
     assert [tuple(row[name] for name in shown) for row in rows] == [
@@ -145,6 +145,35 @@ def test_once_taken_over_it_is_known(cast, emulator, report):
     reconcile()
     assert strangers() == [("LEGACY-1", "Started, 40 of OLD", "gone")]
     assert reconciliation.open_count() == (0, False)
+
+
+def test_the_report_is_not_written_over(three, report):
+    billed = report(three[0].subscriber_id)
+    before = billed.read_text()
+    assert "is the file with the rows itself" in refusal("--known", billed, "--out", billed, code=2)
+    assert billed.read_text() == before
+
+
+def test_stopped_while_it_reads_a_report_it_says_how_to_go_on(three, emulator, report):
+    emulator.control.add_fault("html-500", nth=1)
+    billed = report("LEGACY-1")
+    said = refusal("--known", billed, code=1)
+    assert said.endswith(f"reconcile --resume {the_run().pk} --known {billed} --vendor kaspersky")
+
+
+def test_a_worklist_that_cannot_be_written_leaves_the_old_file(three, tmp_path, monkeypatch):
+    def full(amount, currency):
+        raise OSError(28, "No space left on device")
+
+    reconcile()
+    monkeypatch.setattr("subscriptions.pricing.rounded", full)
+    monkeypatch.setattr("subscriptions.pricing.money", lambda amount, currency: "")
+    out = tmp_path / "drift.csv"
+    out.write_text("old")
+    said = refusal("--out", out, "--where", "status=cancelled", code=1)
+    assert "drift.csv cannot be written: No space left on device" in said
+    assert out.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_a_report_that_is_wrong_is_refused_with_its_line(three, report):

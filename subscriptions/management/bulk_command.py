@@ -1,12 +1,11 @@
 """The base of the commands that do one thing to many subscriptions: shown first, done with --apply, told row by row."""
 
-import csv
-import tempfile
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import reduce
+from itertools import chain
 from operator import or_
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from subscriptions import actions, bulk, filters, pricing
 from subscriptions.actions import NotAllowed
 from subscriptions.bulk import Filtered, Listed, Selection, Wanted
 from subscriptions.filters import BadFilter
+from subscriptions.management.outfile import whole
 from subscriptions.management.rows_command import (
     INTERRUPTED,
     MISUSED,
@@ -27,7 +27,7 @@ from subscriptions.management.rows_command import (
     whole_number,
 )
 from subscriptions.models import BulkRun, OrderStatus, RunStatus, Subscription, SubscriptionStatus
-from subscriptions.sheets import BadSheet, Sheet
+from subscriptions.sheets import BadSheet, Sheet, written
 
 _SHORTCUTS = ("status", "product", "account")
 """Options of the name of a filter; given twice they mean any of them."""
@@ -212,7 +212,8 @@ class BulkCommand(RowsCommand):
             self._say(f"{count:>9,}  {outcome}")
         self._reasons(bulk.reasons(run))
         if options["out"]:
-            _write(run, options["out"])
+            with whole(options["out"]) as stream:
+                stream.writelines(row.encode() for row in written(chain([bulk.COLUMNS], bulk.sheet(run))))
             self._say(f"The outcome of each row is in {options['out']}.")
         if enough:
             raise CommandError(f"Stopped: {options['max_failures']:,} rows have failed. Go on with: {again}")
@@ -260,14 +261,3 @@ def _how_far(run: BulkRun) -> str:
 
 def _sentence(refused: BadSheet | BadFilter | NotAllowed) -> str:
     return refused.sentence if isinstance(refused, NotAllowed) else str(refused)
-
-
-def _write(run: BulkRun, out: Path) -> None:
-    """All of it or nothing: a reader never finds half a file."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=out.parent, prefix=f".{out.name}.", newline="", encoding="utf-8", delete=False
-    ) as stream:
-        rows = csv.writer(stream)
-        rows.writerow(bulk.COLUMNS)
-        rows.writerows(bulk.sheet(run))
-    Path(stream.name).replace(out)

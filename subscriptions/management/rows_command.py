@@ -71,7 +71,7 @@ def opened(file: str) -> Iterator[BinaryIO]:
 
 def check_writable(out: Path, file: str | None) -> None:
     """Before anything is done: to lose the outcomes after an hour's work would be worse."""
-    if file and file != "-" and out.exists() and out.samefile(file):
+    if file and file != "-" and out.exists() and Path(file).exists() and out.samefile(file):
         raise CommandError(f"{out} is the file with the rows itself.", returncode=MISUSED)
     try:
         with tempfile.TemporaryFile(dir=out.parent):

@@ -1,10 +1,9 @@
 """`uv run manage.py reconcile`: our subscriptions against the vendor's records, and the worklist of what differs."""
 
-import csv
-import tempfile
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from subscriptions import actions, filters, pricing, reconciliation
 from subscriptions.actions import NotAllowed
 from subscriptions.filters import BadFilter
+from subscriptions.management.outfile import whole
+from subscriptions.management.rows_command import INTERRUPTED, MISUSED, check_writable
 from subscriptions.models import ReconciliationRun, Subscription
 from subscriptions.reconciliation import Overtaken, VendorSilent
 from subscriptions.reconciliation.known import LONGEST
-from subscriptions.sheets import BadSheet, Sheet, safe
+from subscriptions.sheets import BadSheet, Sheet, safe, written
 
-_MISUSED, _INTERRUPTED = 2, 130
 _SHOWN = 10
 _COLUMNS = (
     "subscription", "subscriber_id", "company", "product", "field", "ours", "theirs", "currency", "at_stake_a_month",
@@ -62,20 +62,21 @@ class Command(RichCommand):
         """Exit code 1 when a record could not be read or the vendor fell silent, 2 when asked for the impossible, 130
         when interrupted."""
         if resume is not None and where:
-            raise CommandError("A run knows what it is about: --resume goes without --where.", returncode=_MISUSED)
+            raise CommandError("A run knows what it is about: --resume goes without --where.", returncode=MISUSED)
         if out:
-            _check_writable(out)
+            check_writable(out, str(known) if known else None)
         try:
             # A file that is wrong is found out before anything is read, and not after an hour.
             total = sum(1 for _ in _ids(known)) if known else 0
             run = self._run(where, resume)
         except (BadFilter, BadSheet, NotAllowed) as refused:
-            raise CommandError(str(getattr(refused, "sentence", refused)), returncode=_MISUSED) from None
+            raise CommandError(str(getattr(refused, "sentence", refused)), returncode=MISUSED) from None
         self._say(f"Run {run.pk}{' goes on' if resume else ''}.")
         self._guarded(run, known, total, vendor)
         self._tell(run)
         if out:
-            _write(out)
+            with whole(out) as stream:
+                stream.writelines(row.encode() for row in written(chain([_COLUMNS], _worklist())))
             self._say(f"The worklist is in {out}.")
         if run.unanswered:
             raise CommandError(f"{run.unanswered:,} records could not be read. See the log.")
@@ -85,13 +86,14 @@ class Command(RichCommand):
             return reconciliation.begin(words=filters.parse(where), actor=None, audience=actions.COMMAND)
         run = ReconciliationRun.objects.filter(pk=resume).first()
         if run is None:
-            raise CommandError(f"There is no run {resume}.", returncode=_MISUSED)
+            raise CommandError(f"There is no run {resume}.", returncode=MISUSED)
         reconciliation.take_up(run)
         return run
 
     def _guarded(self, run: ReconciliationRun, known: Path | None, total: int, vendor: str) -> None:
         """The work itself; whatever ends it early leaves a run that can be taken up, and says how."""
-        again = f"uv run manage.py reconcile --resume {run.pk}{f' --known {known}' if known else ''}"
+        report = f" --known {known} --vendor {vendor}" if known else ""
+        again = f"uv run manage.py reconcile --resume {run.pk}{report}"
         try:
             if known:
                 with self._progress("Unknown here", total) as (progress, task):
@@ -109,7 +111,7 @@ class Command(RichCommand):
         except KeyboardInterrupt:
             with suppress(Error):
                 reconciliation.stop(run, "It was interrupted.")
-            raise CommandError(f"Interrupted. Go on with: {again}", returncode=_INTERRUPTED) from None
+            raise CommandError(f"Interrupted. Go on with: {again}", returncode=INTERRUPTED) from None
         except (OperationalError, InterfaceError) as error:
             said = str(error).strip().partition("\n")[0]
             raise CommandError(f"The database failed: {said}. Go on with: {again}") from None
@@ -156,7 +158,7 @@ def _ids(file: Path) -> Iterator[str]:
     try:
         stream = file.open("rb")
     except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}.", returncode=_MISUSED) from None
+        raise CommandError(f"{file} cannot be read: {error.strerror}.", returncode=MISUSED) from None
     with stream:
         for line, cells in Sheet(stream, needed=["subscriber_id"]):
             subscriber_id = cells["subscriber_id"]
@@ -165,32 +167,14 @@ def _ids(file: Path) -> Iterator[str]:
             yield subscriber_id
 
 
-def _check_writable(out: Path) -> None:
-    """Before anything is done: to lose the list after an hour's work would be worse."""
-    if out.is_dir():
-        raise CommandError(f"{out} is a folder.", returncode=_MISUSED)
-    try:
-        with tempfile.TemporaryFile(dir=out.parent):
-            pass
-    except OSError as error:
-        raise CommandError(f"{out} cannot be written: {error.strerror}.", returncode=_MISUSED) from None
-
-
-def _write(out: Path) -> None:
-    """All of it or nothing: a reader never finds half a file."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=out.parent, prefix=f".{out.name}.", newline="", encoding="utf-8", delete=False
-    ) as stream:
-        rows = csv.writer(stream)
-        rows.writerow(_COLUMNS)
-        drift = reconciliation.open_drift().values_list(
-            "subscription", "subscriber_id", "subscription__account__name", "subscription__sku__product__name", "field",
-            "ours", "theirs", "currency", "amount", "found_at", "seen_at",
+def _worklist() -> Iterator[tuple[object, ...]]:
+    drift = reconciliation.open_drift().values_list(
+        "subscription", "subscriber_id", "subscription__account__name", "subscription__sku__product__name", "field",
+        "ours", "theirs", "currency", "amount", "found_at", "seen_at",
+    )  # fmt: skip
+    for pk, subscriber_id, company, product, field, ours, theirs, currency, amount, found, seen in drift.iterator():
+        yield (
+            f"SUB-{pk:06d}" if pk else "", safe(subscriber_id), safe(company or ""), safe(product or ""), field,
+            safe(ours), safe(theirs), currency, pricing.rounded(amount, currency) if currency else "",
+            found.isoformat(timespec="seconds"), seen.isoformat(timespec="seconds"),
         )  # fmt: skip
-        for pk, subscriber_id, company, product, field, ours, theirs, currency, amount, found, seen in drift.iterator():
-            rows.writerow((
-                f"SUB-{pk:06d}" if pk else "", safe(subscriber_id), safe(company or ""), safe(product or ""), field,
-                safe(ours), safe(theirs), currency, pricing.rounded(amount, currency) if currency else "",
-                found.isoformat(timespec="seconds"), seen.isoformat(timespec="seconds"),
-            ))  # fmt: skip
-    Path(stream.name).replace(out)
