@@ -437,6 +437,17 @@ def test_what_is_here_already_is_left_alone(running):
     assert Event.objects.count() == Charge.objects.count() == 1
 
 
+@pytest.mark.parametrize("written", [str.lower, str.upper])
+def test_a_subscriber_is_the_same_in_small_letters(running, written):
+    """A file may write hex digits as it likes; a second subscription of one licence would be billed twice."""
+    one = running(subscriber_id="0A1B2C3D" * 4)
+    taken(replace(one, subscriber_id=one.subscriber_id.lower()) if written is str.upper else one)
+    again = replace(one, subscriber_id=written(one.subscriber_id))
+    [would], [does] = lifecycle.would_take_over([again]), take(again)
+    assert (would.code, does.code) == ("already_here", "already_here")
+    assert Subscription.objects.count() == 1
+
+
 def test_a_bad_row_leaves_its_neighbours_alone(running):
     good, bad, also_good = running(), running(seats=1), replace(running(), subscriber_id="F" * 32)
     results = take(good, replace(bad, subscriber_id="E" * 32), also_good)

@@ -127,8 +127,8 @@ def _decide_many(running: Sequence[Running], at: datetime) -> tuple[TakenOver, _
     results: TakenOver = []
     for one in running:
         try:
-            if one.subscriber_id in here:
-                raise _why_here(one, here[one.subscriber_id])
+            if ours := here.get(one.subscriber_id.upper()):
+                raise _why_here(one, ours)
             results.append(_as_ours(one, at, book))
         except NotAllowed as refusal:
             results.append(refusal)
@@ -136,11 +136,13 @@ def _decide_many(running: Sequence[Running], at: datetime) -> tuple[TakenOver, _
 
 
 def _here(running: Collection[Running]) -> dict[str, Subscription]:
-    found = Subscription.objects.filter(subscriber_id__in=[one.subscriber_id for one in running])
+    """By subscriber in capitals: hex digits mean the same in small letters, and another system may write them so."""
+    named = {name for one in running for name in (one.subscriber_id, one.subscriber_id.upper())}
+    found = Subscription.objects.filter(subscriber_id__in=named | {name.lower() for name in named})
     loaded = found.select_related("account", "sku").only(
         "subscriber_id", "status", "seats", "account__name", "sku__code"
     )
-    return {one.subscriber_id: one for one in loaded}
+    return {one.subscriber_id.upper(): one for one in loaded}
 
 
 def _why_here(one: Running, ours: Subscription) -> NotAllowed:
