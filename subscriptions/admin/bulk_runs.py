@@ -1,7 +1,6 @@
 """Bulk runs in BSS: who did what to many and why, the preview before it, how far it is, and what became of each row."""
 
-import csv
-from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from django.contrib import admin, messages
@@ -25,7 +24,7 @@ from subscriptions.admin.lists import ReadOnlyAdmin, key
 from subscriptions.bulk import Preview, Reason
 from subscriptions.filters import subscription_id
 from subscriptions.models import BulkRun, OrderStatus, RunStatus
-from subscriptions.sheets import BYTE_ORDER_MARK
+from subscriptions.sheets import written
 
 # Seconds between two looks of an open page; it stops after the last one and leaves the link.
 LOOKS = (1, 2, 5, *[10] * 60)
@@ -196,28 +195,14 @@ def results(request: HttpRequest, pk: int) -> HttpResponseBase:
     if run.status == RunStatus.DRAFT:
         messages.error(request, "Nothing was done yet, so there are no results.")
         return _back(run)
-    lines = csv.writer(_Passing())
-
-    def pieces() -> Iterator[str]:
-        yield BYTE_ORDER_MARK + lines.writerow(bulk.COLUMNS)
-        for line in bulk.sheet(run):
-            yield lines.writerow(line)
-
     return StreamingHttpResponse(
-        pieces(),
+        written(chain([bulk.COLUMNS], bulk.sheet(run))),
         content_type="text/csv; charset=utf-8",
         headers={
             "Content-Disposition": f'attachment; filename="bulk-run-{run.pk}.csv"',
             "Cache-Control": "private, no-store",
         },
     )
-
-
-class _Passing:
-    """A file that hands on what is written to it."""
-
-    def write(self, text: str) -> Any:
-        return text
 
 
 def _back(run: BulkRun) -> HttpResponse:
