@@ -239,6 +239,16 @@ def test_each_row_has_its_outcome(make, listed, at_vendor, tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_interrupted_while_it_tells_it_does_not_deny_what_was_done(make, listed, monkeypatch):
+    def interrupted(run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("subscriptions.bulk.reasons", interrupted)
+    said = refusal("bulk_suspend", listed(*make(1)), "--apply", "--reason", "late", "--no-wait", code=130)
+    again = f"uv run manage.py bulk_suspend --resume {BulkRun.objects.get().pk}"
+    assert said == f"All rows are placed, and their orders go on by themselves. Go on with: {again}"
+
+
 def test_outcomes_that_cannot_be_written_leave_the_old_file(make, listed, tmp_path, monkeypatch):
     def full(run):
         yield ["2"]

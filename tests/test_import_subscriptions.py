@@ -171,6 +171,16 @@ def test_the_same_file_twice_takes_over_nothing_new(base, tmp_path):
     assert list(Subscription.objects.order_by("pk").values()) == before
 
 
+def test_interrupted_while_it_tells_it_does_not_deny_what_was_done(base, monkeypatch):
+    def interrupted(run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("subscriptions.takeover.reasons", interrupted)
+    said = refusal(base(1), *UNCHECKED, code=130)
+    again = f"uv run manage.py import_subscriptions --resume {Takeover.objects.get().pk}"
+    assert f"Stopped after 1 of 1 rows. Go on with: {again}" in said
+
+
 def test_after_so_many_failures_it_stops_and_can_be_gone_on_with(base, monkeypatch):
     monkeypatch.setattr("subscriptions.takeover.runs.CHUNK", 3)
     run(base({}), *UNCHECKED)

@@ -93,6 +93,7 @@ class BulkCommand(RowsCommand):
         """Exit code 1 when a row was refused or failed, 2 when asked for the impossible, 130 when interrupted."""
         if options["out"]:
             check_writable(options["out"], file)
+        run: BulkRun | None = None
         try:
             if resume is not None:
                 self._check_alone(file, apply, options)
@@ -112,7 +113,10 @@ class BulkCommand(RowsCommand):
         except (BadSheet, BadFilter, NotAllowed) as refused:
             raise CommandError(f"{_sentence(refused)} Nothing was done.", returncode=MISUSED) from None
         except KeyboardInterrupt:
-            raise CommandError("Interrupted. Nothing was done.", returncode=INTERRUPTED) from None
+            said = (
+                "Interrupted. Nothing was done." if run is None else f"{_how_far(run)} Go on with: {self._again(run)}"
+            )
+            raise CommandError(said, returncode=INTERRUPTED) from None
 
     # --- choosing ----------------------------------------------------------------------------------------------------
 
@@ -192,7 +196,7 @@ class BulkCommand(RowsCommand):
         return run
 
     def _work(self, run: BulkRun, options: dict[str, Any]) -> None:
-        again = f"uv run manage.py {self.name} --resume {run.pk}"
+        again = self._again(run)
         self._say(f"Run {run.pk}: {run.total:,} rows, {run.selection}.")
         enough = False
         try:
@@ -221,6 +225,9 @@ class BulkCommand(RowsCommand):
             raise CommandError(f"{_how_far(run)} It was stopped in BSS. Go on with: {again}")
         if failed := sum(counts.get(outcome, 0) for outcome in bulk.FAILURES):
             raise CommandError(f"{failed:,} of {run.total:,} rows were not done.")
+
+    def _again(self, run: BulkRun) -> str:
+        return f"uv run manage.py {self.name} --resume {run.pk}"
 
     def _place(self, run: BulkRun, max_failures: int | None) -> bool:
         """Did fewer rows fail than end it?"""

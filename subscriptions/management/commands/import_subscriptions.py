@@ -85,22 +85,26 @@ class Command(RowsCommand):
         interrupted."""
         if options["out"]:
             check_writable(options["out"], file)
+        run: Takeover | None = None
         try:
             if resume is not None:
                 self._check_alone(file, apply, options)
-                self._work(_found(resume), options)
+                run = _found(resume)
+                self._work(run, options)
                 return
             new = _new_companies(options)
             with _base(file) as base:
                 if not apply:
                     self._show(base, new, options)
                     return
-                self._work(self._begun(base, new, options), options)
+                run = self._begun(base, new, options)
+                self._work(run, options)
         except (BadSheet, NotAllowed) as refused:
             said = refused.sentence if isinstance(refused, NotAllowed) else refused
             raise CommandError(f"{said} Nothing was done.", returncode=MISUSED) from None
         except KeyboardInterrupt:
-            raise CommandError("Interrupted. Nothing was done.", returncode=INTERRUPTED) from None
+            said = "Interrupted. Nothing was done." if run is None else f"{_how_far(run)} Go on with: {_again(run)}"
+            raise CommandError(said, returncode=INTERRUPTED) from None
 
     # --- showing -----------------------------------------------------------------------------------------------------
 
@@ -150,7 +154,7 @@ class Command(RowsCommand):
             )
 
     def _work(self, run: Takeover, options: dict[str, Any]) -> None:
-        again = f"uv run manage.py import_subscriptions --resume {run.pk}"
+        again = _again(run)
         self._say(f"Run {run.pk}: {run.total:,} rows, {run.file}.")
         try:
             with self._progress("Taking over", run.total) as (progress, task):
@@ -203,6 +207,10 @@ def _found(number: int) -> Takeover:
     if run is None:
         raise CommandError(f"There is no run {number}.", returncode=MISUSED)
     return run
+
+
+def _again(run: Takeover) -> str:
+    return f"uv run manage.py import_subscriptions --resume {run.pk}"
 
 
 def _how_far(run: Takeover) -> str:
