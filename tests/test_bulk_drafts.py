@@ -256,6 +256,16 @@ def test_a_run_that_is_stopped_waits_until_it_is_resumed(make, draft, many):
     assert (fresh(run).status, waiting()) == ("done", [])
 
 
+def test_a_run_that_cannot_be_placed_at_all_is_not_tried_for_ever(make, draft, many):
+    run = draft(*make(2))
+    work()
+    BulkRun.objects.filter(pk=run.pk).update(given={"when": "rubbish"})
+    bulk.confirm(fresh(run), "late")
+    work()
+    assert (fresh(run).status, jobs.wake(), Order.objects.count()) == ("stopped", [], 0)
+    assert "It could not be placed: ValueError. See the log" in fresh(run).stopped_because
+
+
 class KilledError(BaseException):
     """The worker ends here, and no code of ours has a say in it."""
 

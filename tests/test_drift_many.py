@@ -1,5 +1,7 @@
 """Many differences settled at once: previewed from the worklist, read again before anything is placed."""
 
+import html
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -129,13 +131,22 @@ def test_a_change_of_ours_during_the_read_is_not_settled_away(six):
     assert result.code == "stale"
 
 
-def test_a_silent_vendor_settles_nothing(six, cast, drain, emulator):
+def test_while_the_vendor_is_silent_the_run_stops_and_its_rows_wait(six, cast, drain, emulator, signed_in):
     run = draft("take_theirs", cast.operator)
     emulator.control.add_fault("html-500")
     rows = confirm(run, drain)
-    assert {row.code for row in rows.values()} == {"vendor_silent"}
-    assert "Nothing was changed" in rows[six["more"].pk].sentence
-    assert fresh(six["more"]).seats == 25
+    assert {row.outcome for row in rows.values()} == {"waiting"}
+    assert (run.status, run.placed, run.refused) == ("stopped", 0, 0)
+    page = signed_in(cast.operator).get(f"/bss/subscriptions/bulkrun/{run.pk}/change/").content.decode()
+    assert run.stopped_because
+    assert run.stopped_because in html.unescape(page)
+    assert "Go on placing" in page
+    emulator.control.clear_faults()
+    bulk.resume(run)
+    drain()
+    run.refresh_from_db()
+    assert (run.status, run.placed, run.stopped_because) == ("done", 2, "")
+    assert fresh(six["more"]).seats == 30
 
 
 def test_one_that_cannot_be_read_leaves_the_others(six, cast, drain, emulator):

@@ -15,6 +15,7 @@ from subscriptions.bulk.wanted import CHUNK, Wanted
 from subscriptions.filters import subscription_id
 from subscriptions.lifecycle import Wish
 from subscriptions.models import BulkRow, BulkRun, Order, OrderStatus, RowOutcome, RunStatus, User
+from subscriptions.reconciliation import VendorSilent
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,8 @@ def place(run: BulkRun, *, allow: int | None = None) -> Iterator[BulkRun]:
     """Place what waits of a run, set by set, while it is `running`; it comes back with its counts after each set.
 
     A `stop` by anybody ends it after the set that is being placed. Once `allow` rows have failed since this call,
-    refused here or ended badly at the vendor, the run is `stopped` and TooManyFailed is raised. It may be called again,
+    refused here or ended badly at the vendor, the run is `stopped` and TooManyFailed is raised. While the vendor does
+    not answer, where it has to be read first, the run is `stopped` as well and its rows wait. It may be called again,
     after a crash too, and by two processes at once: each row is decided about once.
     """
     wanted = Wanted.of(run)
@@ -69,21 +71,27 @@ def place(run: BulkRun, *, allow: int | None = None) -> Iterator[BulkRun]:
             if spare <= 0:
                 stop(run)
                 raise TooManyFailed
-        _place(run, wanted, rows, spare)
+        try:
+            _place(run, wanted, rows, spare)
+        except VendorSilent as silent:
+            stop(run, silent.sentence)
         run.refresh_from_db(fields=_PROGRESS)
         yield run
     # Also when it was stopped too late for any row.
     _move(run, RunStatus.DONE, RunStatus.RUNNING, RunStatus.STOPPED, finished_at=clock.now())
 
 
-def stop(run: BulkRun) -> None:
-    """Let nobody place more of a run that is running; placed orders go on, and the rest can be resumed."""
-    _move(run, RunStatus.STOPPED, RunStatus.RUNNING)
+def stop(run: BulkRun, because: str = "") -> None:
+    """Let nobody place more of a run that is running; placed orders go on, and the rest can be resumed.
+
+    `because` is a sentence for whoever finds it, where no person stops it.
+    """
+    _move(run, RunStatus.STOPPED, RunStatus.RUNNING, stopped_because=because)
 
 
 def go_on(run: BulkRun) -> None:
     """Let a run that was stopped be placed again, by `place`."""
-    _move(run, RunStatus.RUNNING, RunStatus.STOPPED)
+    _move(run, RunStatus.RUNNING, RunStatus.STOPPED, stopped_because="")
 
 
 _PROGRESS = ("placed", "refused", "status")
@@ -135,8 +143,8 @@ def _place(run: BulkRun, wanted: Wanted, rows: Sequence[BulkRow], spare: int | N
         return _place(run, wanted, rows[: enough.args[0]], None)
     except _TakenByAnother:
         log.info("rows were placed by another process", run=run.pk)
-    except (OperationalError, InterfaceError):
-        # The database is in trouble, and not a row.
+    except (OperationalError, InterfaceError, VendorSilent):
+        # The database or the vendor is in trouble, and not a row.
         raise
     except Exception as error:
         if len(rows) > 1:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import structlog
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from procrastinate.contrib.django import app
 
 from subscriptions.bulk import drafts, jobs, runs
@@ -29,7 +29,15 @@ def look(run_id: int) -> None:
 def place(run_id: int) -> None:
     """Place a slice of a run, and see to the next one. Safe to run twice, late, and after it was stopped."""
     if run := BulkRun.objects.select_related("actor").filter(pk=run_id).first():
-        _slice(jobs.PLACE, run, runs.place(run))
+        try:
+            _slice(jobs.PLACE, run, runs.place(run))
+        except (OperationalError, InterfaceError):
+            # It goes on when the database is back.
+            raise
+        except Exception as error:
+            # Tried again it would fail again, each time somebody looks for lost jobs.
+            log.exception("bulk run cannot be placed", run=run.pk)
+            runs.stop(run, f"It could not be placed: {type(error).__name__}. See the log, and go on when it is mended.")
         if run.status == RunStatus.DONE:
             log.info("bulk run placed", run=run.pk, action=run.action, placed=run.placed, refused=run.refused)
 

@@ -37,7 +37,8 @@ class BulkRun(models.Model):
     `status` is that of placing: a run whose process was lost stays `running`, and whoever resumes it goes on. `placed`
     and `refused` count the rows that were decided about, with each of its transactions; what became of placed ones is
     told by their orders. A `draft` was chosen in BSS and is not confirmed: `given` and `reason` can still change,
-    `preview` keeps what would happen, and it is deleted when nobody confirms it.
+    `preview` keeps what would happen, and it is deleted when nobody confirms it. `stopped_because` is a sentence where
+    no person stopped it.
     """
 
     action = models.CharField(max_length=24, editable=False, help_text="Stem of the action, such as suspend.")
@@ -53,6 +54,7 @@ class BulkRun(models.Model):
     placed = models.PositiveIntegerField(default=0, editable=False)
     refused = models.PositiveIntegerField(default=0, editable=False)
     preview = models.JSONField(null=True, editable=False)
+    stopped_because = models.TextField(blank=True, default="", db_default="", editable=False)
 
     class Meta:
         ordering = ["-id"]

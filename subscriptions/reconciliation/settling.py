@@ -11,7 +11,7 @@ from subscriptions.actions import NotAllowed
 from subscriptions.lifecycle import Wish
 from subscriptions.models import Drift, Order, Purpose, Subscription, User
 from subscriptions.reconciliation.comparison import UNKNOWN_THERE, Difference, as_record, compare
-from subscriptions.reconciliation.reading import VendorSilent, read_many, read_now
+from subscriptions.reconciliation.reading import read_many, read_now
 from subscriptions.reconciliation.worklist import Read, note
 from subscriptions.vendors import port
 from subscriptions.vendors.port import Answer, Outcome
@@ -104,16 +104,13 @@ def as_noted(wishes: Sequence[Wish]) -> list[Wish | NotAllowed]:
 def as_read(wishes: Sequence[Wish]) -> list[Wish | NotAllowed]:
     """What each wish leads to by the vendor's record as it is now; refused where it is not what was shown any more.
 
-    Outside any transaction. The worklist learns what was read. The wishes carry the version from before the read. While
-    the vendor is silent all of them are refused.
+    Outside any transaction. The worklist learns what was read. The wishes carry the version from before the read.
+    Raises VendorSilent, and then nothing is decided about any.
     """
     if not _settles(wishes):
         return list(wishes)
     found = _subscriptions({wish.subscription_id for wish in wishes})
-    try:
-        answers = _answers(found)
-    except VendorSilent as silent:
-        return [NotAllowed("vendor_silent", f"{silent.sentence} Nothing was changed. Try again.")] * len(wishes)
+    answers = _answers(found)
     records = {pk: record for pk, answer in answers.items() if (record := _record(answer))}
     note([Read(pk, found[pk].version, record) for pk, record in records.items()])
 
