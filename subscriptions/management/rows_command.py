@@ -1,5 +1,6 @@
 """What commands about many rows have in common: files in and out, progress, and reasons with examples."""
 
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -59,7 +60,11 @@ def whole_number(text: str) -> int:
 @contextmanager
 def opened(file: str) -> Iterator[BinaryIO]:
     if file == "-":
-        yield sys.stdin.buffer
+        # Its rows are stored in one transaction, which must not wait for whoever writes into the pipe.
+        with tempfile.TemporaryFile() as spooled:
+            shutil.copyfileobj(sys.stdin.buffer, spooled)
+            spooled.seek(0)
+            yield spooled
         return
     with ExitStack() as stack:
         try:
