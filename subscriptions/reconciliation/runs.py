@@ -104,7 +104,10 @@ def work(run: ReconciliationRun, *, within: float | None = None) -> Iterator[Rec
         if until is not None and time.monotonic() >= until:
             return
     _end_strangers_of_ours()
-    _update(run, status=R.DONE, finished_at=clock.now())
+    # Somebody may have stopped it in the meantime.
+    going_on = ReconciliationRun.objects.filter(pk=run.pk, status=R.RUNNING)
+    going_on.update(status=R.DONE, finished_at=clock.now())
+    run.refresh_from_db(fields=["status", "finished_at"])
     log.info("reconciled", run=run.pk, compared=run.compared, found=run.found, gone=run.gone)
     yield run
 
