@@ -23,7 +23,7 @@ def quoted(text):
 # In this language it keeps its cost: PostgreSQL asks the index, and works words out row by row only where nearly every
 # row has them. Most names are ASCII, and there translating the others would take most of the time.
 CREATE = f"""
-CREATE FUNCTION subscriptions_words(names text, more text DEFAULT '') RETURNS tsvector
+CREATE OR REPLACE FUNCTION subscriptions_words(names text, more text DEFAULT '') RETURNS tsvector
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE COST 1000 AS $$
 BEGIN
     names := names || ' ' || more;
