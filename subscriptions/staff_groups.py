@@ -39,4 +39,5 @@ def apply_staff_groups(**kwargs: Any) -> None:
     by_codename = {one.codename: one for one in Permission.objects.filter(content_type__app_label="subscriptions")}
     for name, codenames in STAFF_GROUPS.items():
         group, _ = Group.objects.get_or_create(name=name)
-        group.permissions.set([by_codename[one] for one in codenames])
+        # After a migration back, those that came later are not there.
+        group.permissions.set([by_codename[one] for one in codenames if one in by_codename])

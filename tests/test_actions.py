@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.core.management import call_command
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +103,14 @@ def test_groups_are_put_right_after_each_migrate():
     group.permissions.add(*Group.objects.get(name="Operator").permissions.all())
     call_command("migrate", verbosity=0)
     assert {one.codename for one in group.permissions.all()} == set(staff_groups.STAFF_GROUPS["Auditor"])
+
+
+def test_groups_have_all_that_the_table_says_and_less_after_a_migration_back():
+    for name, codenames in staff_groups.STAFF_GROUPS.items():
+        assert {one.codename for one in Group.objects.get(name=name).permissions.all()} == set(codenames)
+    Permission.objects.filter(codename="view_drift").delete()
+    staff_groups.apply_staff_groups()
+    assert "view_drift" not in {one.codename for one in Group.objects.get(name="Auditor").permissions.all()}
 
 
 def test_limits_have_their_sentences(cast):
