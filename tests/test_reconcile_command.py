@@ -133,6 +133,8 @@ def test_what_is_billed_and_not_ours_is_unknown_here(three, emulator, report, at
     # A run without a report knows nothing of them, and one with another report ends what is not in it.
     reconcile()
     assert strangers()[-1][2] == ""
+    reconcile("--known", report())
+    assert strangers()[-1][2] == "", "an empty report says nothing"
     reconcile("--known", report(three[0].subscriber_id))
     assert strangers()[-1][2] == "gone"
 

@@ -31,6 +31,9 @@ def look_for_strangers(vendor: str, subscriber_ids: Iterable[str], run: Reconcil
         _note(vendor, list(dict.fromkeys(some)), run)
         looked_at += len(some)
         yield looked_at
+    if not looked_at:
+        # A report without rows is a mistake, and says nothing about what was in the one before.
+        return
     gone = _open(vendor).filter(seen_at__lt=run.started_at)
     gone.update(ended_at=clock.now(), ending=DriftEnding.GONE)
 
