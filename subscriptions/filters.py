@@ -128,15 +128,28 @@ def _product(sku: str) -> Filter:
 
 def _day(lookup: str, takes: str, *, instant: bool = False) -> Filter:
     """By a date, or by the instant at which it begins in UTC."""
+    return _by_day(lambda day: Q(**{lookup: _begins(day) if instant else day}), takes)
 
-    def condition(typed: str) -> Q:
+
+def _by_day(condition: Callable[[date], Q], takes: str) -> Filter:
+    def read(typed: str) -> Q:
         try:
             day = date.fromisoformat(typed.strip())
         except ValueError:
             raise BadFilter(f"“{typed[:40]}” is no date. Write it as 2027-03-01.") from None
-        return Q(**{lookup: datetime.combine(day, time(), tzinfo=UTC) if instant else day})
+        return condition(day)
 
-    return Filter(f"a date such as 2027-03-01: {takes}", condition, is_day=True)
+    return Filter(f"a date such as 2027-03-01: {takes}", read, is_day=True)
+
+
+def _begins(day: date) -> datetime:
+    return datetime.combine(day, time(), tzinfo=UTC)
+
+
+def _ends_before(day: date) -> Q:
+    """What was cancelled for a day, and what runs to the end of its term and is not renewed."""
+    cancelled = Q(status__in=[S.ENDING, S.SUSPENDED], ends_at__lt=_begins(day))
+    return cancelled | Q(status__in=[S.ACTIVE, S.SUSPENDED], auto_renew=False, term_end__lt=day)
 
 
 _YES_NO = {"1": "Yes", "0": "No"}
@@ -226,7 +239,7 @@ SUBSCRIPTIONS: dict[str, Filter] = {
     "account": _named("account", Account, "company"),
     "sku": _text(lambda code: _in_skus("sku", SKU.objects.filter(code__iexact=code)), "the code of a SKU"),
     "renews_before": _day("period_end__lt", "the period ends before it"),
-    "ends_before": _day("ends_at__lt", "the service ends before it, UTC", instant=True),
+    "ends_before": _by_day(_ends_before, "it runs, and will end before it, UTC"),
     "q": _text(_subscription_like, _SEARCH),
 }
 ORDERS: dict[str, Filter] = {

@@ -75,6 +75,16 @@ def test_instants_are_compared_with_the_beginning_of_the_day_in_utc():
     assert found(Subscription, f"ends_before={day + timedelta(1)}") == {ending}
 
 
+def test_what_is_not_renewed_ends_with_its_term():
+    day = clock.now().astimezone(UTC).date()
+    unrenewed = {"auto_renew": False, "term_end": day}
+    leaves, stopped = (SubscriptionFactory(status=one, **unrenewed) for one in ("active", "suspended"))
+    SubscriptionFactory(term_end=day)
+    SubscriptionFactory(status="cancelled", **unrenewed)
+    assert found(Subscription, f"ends_before={day}") == set()
+    assert found(Subscription, f"ends_before={day + timedelta(1)}") == {leaves, stopped}
+
+
 def test_late_is_what_is_on_its_way_for_longer_than_usual():
     now = clock.now()
     long_ago, just_now = now - timedelta(minutes=3), now - timedelta(minutes=1)

@@ -13,7 +13,7 @@ from django.urls import reverse
 from subscriptions import clock, filters, reconciliation
 from subscriptions.admin import quoted, words
 from subscriptions.admin.shortcut import order_url
-from subscriptions.models import Order, OrderStatus, Subscription, SubscriptionStatus, VendorCall
+from subscriptions.models import Order, OrderStatus, Subscription, VendorCall
 
 SHOWN = 6
 # So many are counted and no more: what a person wants to know beyond is that there are many.
@@ -54,7 +54,6 @@ def _piles() -> list[Pile]:
     """In the order in which a person takes them up."""
     today = clock.now().astimezone(UTC).date()
     open_ones = ",".join((OrderStatus.PLACED, OrderStatus.IN_PROGRESS, OrderStatus.NEEDS_ATTENTION))
-    will_end = ",".join((SubscriptionStatus.ENDING, SubscriptionStatus.SUSPENDED))
     return [
         _pile("held", "Needs attention", "orders for staff to settle", "warn", Order,
               needs_staff="1", status=open_ones),
@@ -67,7 +66,7 @@ def _piles() -> list[Pile]:
         Pile("drift", "Drift", "differences from the vendor's record", "warn", reconciliation.open_drift(),
              reverse("admin:subscriptions_drift_changelist")),
         _pile("ending", "Ending soon", "subscriptions, within 14 days", "info", Subscription, waits=False,
-              status=will_end, ends_before=f"{today + ENDING_WITHIN + timedelta(days=1)}"),
+              ends_before=f"{today + ENDING_WITHIN + timedelta(days=1)}"),
     ]  # fmt: skip
 
 

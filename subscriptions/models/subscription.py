@@ -149,6 +149,11 @@ class Subscription(models.Model):
             models.Index(fields=["next_due_at"], condition=Q(next_due_at__isnull=False), name="subscription_due"),
             # Those that will end: for staff who look at what ends soon.
             models.Index(fields=["ends_at"], condition=Q(status__in=[S.ENDING, S.SUSPENDED]), name="subscription_ends"),
+            models.Index(
+                fields=["term_end"],
+                condition=Q(status__in=[S.ACTIVE, S.SUSPENDED], auto_renew=False),
+                name="subscription_not_renewed",
+            ),
         ]
         triggers = [
             pgtrigger.FSM(name="status_moves", field="status", transitions=PAIRS),
