@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.conf import settings as django_settings
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, execute_from_command_line
 from django.db import connection, transaction
 
 from subscriptions import bulk, clock, fulfilment
@@ -160,8 +160,6 @@ def test_columns_that_are_not_looked_at_are_named(make, listed):
         (["--resume", "77", "--apply"], "A run knows its rows and its reason"),
         (["--resume", "77", "--status", "active"], "A run knows its rows"),
         (["--resume", "77", "--where", "q=acme"], "A run knows its rows"),
-        (["--resume", "x"], "x is no number."),
-        (["--status", "active", "--max-failures", "0"], "0 is no number."),
         (["--status", "active", "--out", "/nowhere/out.csv"], "/nowhere/out.csv cannot be written"),
         (["--status", "active", "--out", "tests"], "tests is a folder."),
     ],
@@ -183,12 +181,33 @@ def test_two_companies_of_one_name_are_not_guessed_at(make):
     [
         ("bulk_set_seats", ["--status", "active"], "Say how many seats"),
         ("bulk_set_seats", ["late.csv", "--seats", "5"], "leave --seats out"),
-        ("bulk_cancel", ["--status", "active", "--when", "soon"], "soon is no day. Write now, period_end, or"),
-        ("bulk_cancel", ["--status", "active", "--when", "2027-02-30"], "2027-02-30 is no day"),
     ],
 )
 def test_misuse_of_one_command_is_explained(command, arguments, sentence, make):
     assert sentence in refusal(command, *arguments, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["bulk_suspend", "--resume", "x"], "x is no number. Write digits only"),
+        (["bulk_suspend", "--status", "active", "--max-failures", "0"], "0 is no number."),
+        (["bulk_set_seats", "--status", "active", "--seats", "-3"], "-3 is no number."),
+        (
+            ["bulk_cancel", "--status", "active", "--when", "soon"],
+            "soon is no day. Write now, period_end, or",
+        ),
+        (["bulk_cancel", "--status", "active", "--when", "2027-02-30"], "2027-02-30 is no day"),
+        (["import_subscriptions", "--resume", "x"], "x is no number."),
+    ],
+)
+def test_a_slip_in_the_shell_is_told_in_a_sentence(arguments, sentence, capsys):
+    with pytest.raises(SystemExit) as left:
+        execute_from_command_line(["manage.py", *arguments])
+    said = capsys.readouterr().err
+    assert left.value.code == 2
+    assert sentence in said
+    assert "Traceback" not in said
 
 
 def test_a_bad_line_leaves_nothing_behind(make, listed):

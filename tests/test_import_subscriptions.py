@@ -253,8 +253,6 @@ def test_companies_are_created_when_that_is_asked_for(base):
         (["FILE", "--create-companies", "Berlin"], "Berlin is no time zone."),
         (["--resume", "77"], "There is no run 77."),
         (["--resume", "77", "--apply"], "A takeover knows its rows and its reason"),
-        (["--resume", "x"], "x is no number."),
-        (["FILE", "--max-failures", "0"], "0 is no number."),
         (["FILE", "--out", "/nowhere/out.csv"], "/nowhere/out.csv cannot be written"),
         (["FILE", "--out", "FILE"], "is the file with the rows itself."),
     ],

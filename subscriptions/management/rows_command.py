@@ -3,6 +3,7 @@
 import shutil
 import sys
 import tempfile
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -53,7 +54,7 @@ class _Rate(ProgressColumn):
 def whole_number(text: str) -> int:
     """For argparse: a positive whole number."""
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
-        raise CommandError(f"{text} is no number. Write digits only, such as 1000.", returncode=MISUSED)
+        raise ArgumentTypeError(f"{text} is no number. Write digits only, such as 1000.")
     return int(text)
 
 

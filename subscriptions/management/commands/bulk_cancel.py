@@ -1,10 +1,8 @@
 """`uv run manage.py bulk_cancel`: now, at the end of the period, or on a day."""
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from datetime import date
 from typing import Any
-
-from django.core.management import CommandError
 
 from subscriptions import quotes
 from subscriptions.management.bulk_command import BulkCommand
@@ -34,4 +32,4 @@ def _when(text: str) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError:
-        raise CommandError(f"{text} is no day. Write now, period_end, or 2027-03-02.", returncode=2) from None
+        raise ArgumentTypeError(f"{text} is no day. Write now, period_end, or 2027-03-02.") from None
