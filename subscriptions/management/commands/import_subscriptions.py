@@ -74,7 +74,7 @@ class Command(RowsCommand):
                 "Example, as base.csv:",
                 *(f"  {line}" for line in _example(clock.now().date())),
                 "",
-                "Look at it, and then take over what can be. Licences that the vendor does not know, such as these two,",
+                "Look at it, and then take over what can be. Licences that the vendor does not know, such as these,",
                 "are refused, unless --no-vendor-check is given:",
                 f"  {_CALL}",
                 f'  {_CALL} --apply --reason "We move" --out outcomes.csv',
