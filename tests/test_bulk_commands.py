@@ -387,7 +387,7 @@ def test_the_example_of_the_help_works_as_it_is(command, capsys, make, monkeypat
         run(command, "--help")
     [example] = re.findall(r"Example:\n  (.*)\n", capsys.readouterr().out)
     left, _, right = example.rpartition(" | ")
-    stdin = subprocess.run(left, shell=True, capture_output=True, check=True).stdout if left else b""  # noqa: S602
+    stdin = subprocess.run(left, shell=True, capture_output=True, check=True).stdout if left else b""  # noqa: S602 - the help's
     arguments = right.removeprefix(f"uv run manage.py {command} ").split()
     assert "Nothing was done. With --apply" in run(command, *arguments, stdin=stdin, monkeypatch=monkeypatch)
 

@@ -465,7 +465,7 @@ def test_the_example_of_the_help_works_as_it_is(capsys, monkeypatch):
     said = capsys.readouterr().out
     [example] = re.findall(r"Example:\n  (.*)\n", said)
     left, _, right = example.partition(" | uv run manage.py import_catalogue ")
-    stdin = subprocess.run(left, shell=True, capture_output=True, check=True).stdout  # noqa: S602
+    stdin = subprocess.run(left, shell=True, capture_output=True, check=True).stdout  # noqa: S602 - the help's own
     assert "4 new, 0 changed" in run("import_catalogue", right, stdin=stdin, monkeypatch=monkeypatch)
     assert "4 new" in run("import_catalogue", right, "--apply", stdin=stdin, monkeypatch=monkeypatch)
     assert SKU.objects.get().name == "Example, monthly"

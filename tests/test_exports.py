@@ -77,11 +77,11 @@ def as_workbook(model, path, words=()):
 
 def workbook(path):
     with zipfile.ZipFile(path) as archive:
-        book = ElementTree.fromstring(archive.read("xl/workbook.xml"))  # noqa: S314 - we have just written it
+        book = ElementTree.fromstring(archive.read("xl/workbook.xml"))  # noqa: S314 - ours - we have just written it
         names = [sheet.get("name") for sheet in book.iter(f"{SPREADSHEET}sheet")]
         found = {}
         for position, name in enumerate(names, 1):
-            sheet = ElementTree.fromstring(archive.read(f"xl/worksheets/sheet{position}.xml"))  # noqa: S314
+            sheet = ElementTree.fromstring(archive.read(f"xl/worksheets/sheet{position}.xml"))  # noqa: S314 - ours
             assert not list(sheet.iter(f"{SPREADSHEET}f")), "a formula"
             found[name] = [
                 {

@@ -123,6 +123,7 @@ def _update(rows: Sequence[models.Model], columns: Sequence[Any]) -> None:
     quote = connection.ops.quote_name
     assignments = ", ".join(f"{quote(one.column)} = v.{quote(one.column)}" for one in columns)
     with connection.cursor() as cursor:
+        # Names of our own table and columns, quoted; the values are parameters.
         cursor.execute(
             f"UPDATE {quote(meta.db_table)} AS t SET {assignments} FROM ({table}) AS v WHERE t.id = v.id",  # noqa: S608
             [values],

@@ -26,9 +26,8 @@ def test_from_the_list_to_the_results(javascript, open_page, cast, rows, drain, 
     # Few are many here, so that the worker looks at them while the page waits.
     monkeypatch.setattr(drafts, "CHUNK", 2)
     page = open_page(cast.operator, javascript=javascript)
-    if not javascript:
-        # It is a script itself. The pages are the same.
-        accessible = lambda page: None  # noqa: E731
+    # It is a script itself. The pages are the same.
+    examine = accessible if javascript else lambda page: None
     page.goto("/bss/subscriptions/subscription/")
     bar = page.get_by_role("form", name="Several at once")
     bar.get_by_role("button", name="See what would happen").click()
@@ -36,7 +35,7 @@ def test_from_the_list_to_the_results(javascript, open_page, cast, rows, drain, 
     for one in (rows[0], rows[1], rows[3]):
         page.get_by_label(f"Choose {one}").check()
     bar.get_by_label("to do").select_option("Suspend")
-    accessible(page)
+    examine(page)
     bar.get_by_role("button", name="See what would happen").click()
 
     expect(page.get_by_role("heading", name="Suspend: 3 subscriptions")).to_be_visible()
@@ -50,15 +49,15 @@ def test_from_the_list_to_the_results(javascript, open_page, cast, rows, drain, 
         page.get_by_label("Reason").fill("Late payers, ticket 4711")
     expect(page.locator("#run").get_by_text("3 selected: 2 can be suspended, 1 cannot.")).to_be_visible()
     expect(page.get_by_role("link", name=str(rows[3]))).to_be_visible()
-    accessible(page)
+    examine(page)
     assert not Order.objects.exists()
 
     page.get_by_role("button", name="Suspend 2 subscriptions").click()
     expect(page.locator("#run").get_by_text("0 of 3 rows decided")).to_be_visible()
-    accessible(page)
+    examine(page)
     # Left, and found again.
     page.goto("/bss/subscriptions/bulkrun/")
-    accessible(page)
+    examine(page)
     page.locator("#result_list").get_by_role("link", name=re.compile(r"^\d+$")).click()
     drain()
     if not javascript:
@@ -68,7 +67,7 @@ def test_from_the_list_to_the_results(javascript, open_page, cast, rows, drain, 
     expect(page.get_by_role("link", name="Check again")).to_have_count(0)
     if javascript:
         expect(page.locator("#said")).to_contain_text("3 of 3 rows decided")
-    accessible(page)
+    examine(page)
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the result of each row").click()
     assert download.value.suggested_filename == f"bulk-run-{BulkRun.objects.get().pk}.csv"
