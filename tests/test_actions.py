@@ -131,6 +131,10 @@ def test_open_order_stands_in_the_way(status, cast):
     for action in (actions.INCREASE, actions.DECREASE, actions.CANCEL):
         found = action.why_not(actions.situation(order.subscription, actor=cast.owner, audience=STOREFRONT))
         assert (found.code, found.order) == (expected, order)
+        if status == "needs_attention":
+            assert found.sentence == (
+                "The last change is not done yet. We are finding out what became of it; nothing was charged."
+            )
     # The code stays in reach: a change under way does not touch it.
     assert refusal(actions.CODE, order.subscription, cast.owner, STOREFRONT) is None
 

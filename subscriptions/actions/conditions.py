@@ -86,7 +86,8 @@ def no_open_order(action: "Action", about: Situation) -> NotAllowed | None:
         return None
     if order.status == OrderStatus.NEEDS_ATTENTION:
         if about.audience == STOREFRONT:
-            sentence = "The last change did not reach the licence service. We are working on it; nothing was charged."
+            # Whether it reached the licence service is just what nobody knows.
+            sentence = "The last change is not done yet. We are finding out what became of it; nothing was charged."
         else:
             sentence = f"{order.number} needs attention. Settle it first: Retry or Give up."
         return NotAllowed("needs_attention", sentence, order=order)
