@@ -1004,10 +1004,16 @@ def test_money_is_typed_as_decimal():
 
 
 HOME = Path(django_settings.BASE_DIR) / "subscriptions"
-ROOMS_WITH_MONEY = ["pricing.py", "quotes.py", "models/ledger.py", "models/catalogue.py", "lifecycle/charges.py"]
+ROOMS_WITH_MONEY = [
+    *sorted(f"pricing/{room.name}" for room in (HOME / "pricing").glob("*.py")),
+    "quotes.py",
+    "models/ledger.py",
+    "models/catalogue.py",
+    "lifecycle/charges.py",
+]
 
 
-@pytest.mark.parametrize("room", [room for room in ROOMS_WITH_MONEY if (HOME / room).exists()])
+@pytest.mark.parametrize("room", ROOMS_WITH_MONEY)
 def test_no_room_with_money_knows_floats(room):
     for node in ast.walk(ast.parse((HOME / room).read_text())):
         assert not (isinstance(node, ast.Name) and node.id == "float"), node.lineno
