@@ -105,6 +105,21 @@ def test_push_ours_of_many(six, cast, drain, emulator):
     assert "sent only with a change of the SKU" in rows[six["product"].pk].sentence
 
 
+def test_two_differences_of_one_subscription_are_settled_one_after_the_other(cast, at_vendor, drain, emulator):
+    both = at_vendor(SubscriptionFactory(account=cast.acme, sku=SKUFactory()), status="Paused", seats=30)
+    reconcile()
+    for able, left in ((1, {"other_difference": 1}), (1, {})):
+        run = draft("take_theirs", cast.operator)
+        assert seen(run) == (able, left)
+        bulk.confirm(run, "Month's end")
+        drain()
+        assert [row.sentence for row in run.rows.filter(outcome="refused")] == [
+            f"This run settles another difference of {both}. Settle this one when that is done." for _ in left
+        ]
+    assert (fresh(both).status, fresh(both).seats) == ("suspended", 30)
+    assert reconciliation.open_count() == (0, False)
+
+
 def test_what_says_something_else_by_now_is_not_settled(six, cast, drain, emulator):
     run = draft("take_theirs", cast.operator)
     emulator.control.set_seats(six["more"].subscriber_id, 33)

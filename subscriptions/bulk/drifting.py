@@ -15,7 +15,7 @@ from subscriptions.models import BulkRun, Drift
 class Drifting:
     """Those of a queryset of open drift, in its order, each with what was shown of it; no stranger's.
 
-    A run with the stem of `reconciliation.settling.STEMS` reads each again before it places anything.
+    A run with the stem of `lifecycle.drift.SETTLING` reads each again before it places anything.
     """
 
     drift: models.QuerySet[Drift]

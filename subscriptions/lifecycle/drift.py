@@ -9,7 +9,8 @@ from subscriptions import actions
 from subscriptions.models import DriftEnding, DriftField, Order, OrderStatus
 
 _FIELDS = {"Seats": DriftField.SEATS, "Status": DriftField.STATUS}
-_SETTLING = (actions.TAKE_THEIRS.stem, actions.PUSH_OURS.stem)
+SETTLING = (actions.TAKE_THEIRS.stem, actions.PUSH_OURS.stem)
+"""Stems of the orders that settle a difference."""
 
 
 def end_settled(orders: Iterable[Order], at: datetime) -> None:
@@ -20,7 +21,7 @@ def end_settled(orders: Iterable[Order], at: datetime) -> None:
     settled = [
         (order.subscription_id, str(_FIELDS[name]), order.pk)
         for order in orders
-        if order.action in _SETTLING and order.status == OrderStatus.COMPLETED
+        if order.action in SETTLING and order.status == OrderStatus.COMPLETED
         for name in order.after
         if name in _FIELDS
     ]

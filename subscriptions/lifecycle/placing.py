@@ -12,7 +12,7 @@ from django_fsm import can_proceed
 
 from subscriptions import actions, clock, quotes
 from subscriptions.actions import BSS, STOREFRONT, Action, NotAllowed, Situation
-from subscriptions.lifecycle import charges, orders, periods, rows
+from subscriptions.lifecycle import charges, drift, orders, periods, rows
 from subscriptions.lifecycle.orders import DISCARD, KEEP, Placed, Wish
 from subscriptions.models import (
     SKU,
@@ -87,7 +87,7 @@ def _decide_many(
         elif wish.subscription_id not in found:
             results.append(NotAllowed("unknown", f"There is no subscription SUB-{wish.subscription_id:06d}."))
         elif wish.subscription_id in taken:
-            results.append(NotAllowed("repeated", "Named twice: only the first line was used."))
+            results.append(_why_not_again(wish, found[wish.subscription_id]))
         else:
             try:
                 decided = _decide(wish, about[wish.subscription_id], books, at)
@@ -98,6 +98,13 @@ def _decide_many(
             placed.append(decided)
             results.append(decided.order)
     return results, placed
+
+
+def _why_not_again(wish: Wish, subscription: Subscription) -> NotAllowed:
+    if wish.stem in drift.SETTLING:
+        words = f"This run settles another difference of {subscription}. Settle this one when that is done."
+        return NotAllowed("other_difference", words)
+    return NotAllowed("repeated", "Named twice: only the first line was used.")
 
 
 def _named(wish: Wish, subscription: Subscription | None) -> Wish:

@@ -9,6 +9,7 @@ from typing import Any
 from subscriptions import actions, lifecycle
 from subscriptions.actions import NotAllowed
 from subscriptions.lifecycle import Wish
+from subscriptions.lifecycle.drift import SETTLING
 from subscriptions.models import Drift, Order, Purpose, Subscription, User
 from subscriptions.reconciliation.comparison import UNKNOWN_THERE, Difference, as_record, compare
 from subscriptions.reconciliation.reading import read_many, read_now
@@ -16,7 +17,6 @@ from subscriptions.reconciliation.worklist import Read, note
 from subscriptions.vendors import port
 from subscriptions.vendors.port import Answer, Outcome
 
-STEMS = (actions.TAKE_THEIRS.stem, actions.PUSH_OURS.stem)
 _STALE = NotAllowed("stale", "The licence service says something else now. Look at it again and decide.")
 _SETTLED = NotAllowed("settled", "There is no difference any more.")
 
@@ -74,7 +74,7 @@ def _wish(wish: Wish, line: Difference | None, shown_theirs: str) -> Wish:
 def shown(field: str, theirs: str) -> dict[str, Any]:
     """What a row that is to settle drift wants, until it is known what that leads to: the difference as it was shown.
 
-    Of a Wish with a stem of `STEMS` it is the `after`, which `as_noted` and `as_read` make definite.
+    Of a Wish with a stem of `SETTLING` it is the `after`, which `as_noted` and `as_read` make definite.
     """
     return {"Difference": field, "Theirs": theirs}
 
@@ -125,7 +125,7 @@ def as_read(wishes: Sequence[Wish]) -> list[Wish | NotAllowed]:
 
 
 def _settles(wishes: Sequence[Wish]) -> bool:
-    return bool(wishes) and wishes[0].stem in STEMS and "Difference" in wishes[0].after
+    return bool(wishes) and wishes[0].stem in SETTLING and "Difference" in wishes[0].after
 
 
 def _subscriptions(ids: set[int]) -> dict[int, Subscription]:
