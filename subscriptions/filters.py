@@ -28,6 +28,7 @@ from subscriptions.models import (
     names,
 )
 from subscriptions.models import SubscriptionStatus as S
+from subscriptions.models.subscription import spellings
 from subscriptions.vendors.port import Outcome
 
 # Of the newest vendor calls so many are looked through for trouble: what was not reached, let in or clearly answered.
@@ -274,7 +275,10 @@ def _drift_like(typed: str) -> Q:
     key = subscription_id(typed)
     if key is not None and Subscription.objects.filter(pk=key).exists():
         return Q(subscription=key)
-    return Q(subscriber_id__iexact=typed) | of_companies("subscription__account", typed)
+    of_subscriber = Q(subscriber_id__in=spellings([typed]))
+    if Drift.objects.filter(of_subscriber).exists():
+        return of_subscriber
+    return of_companies("subscription__account", typed)
 
 
 DRIFT: dict[str, Filter] = {

@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from subscriptions import clock, reconciliation
+from subscriptions import clock, filters, reconciliation
 from subscriptions.actions import COMMAND
 from subscriptions.models import BulkRun, Drift, Order, ReconciliationRun, Subscription
 from tests.factories import AccountFactory, DriftFactory, ProductFactory, SKUFactory, SubscriptionFactory
@@ -49,6 +49,26 @@ def rows(cast):
         "stranger": stranger(),
     }
     return [made[name] for name in ("stranger", "large", "large, later", "product", "small", "usd")]
+
+
+def test_the_name_at_the_vendor_is_found_in_any_letters_and_by_its_index(rows, operator):
+    ours = rows[1]
+    for typed in (ours.subscriber_id, ours.subscriber_id.lower(), f" {ours.subscriber_id} "):
+        assert listed(operator, q=typed) == [ours.pk]
+    assert listed(operator, q="legacy-1") == [rows[0].pk]
+    # Words of a company's name are looked for where there is no such subscriber.
+    assert listed(operator, q="LEGACY-2") == []
+    Drift.objects.bulk_create(
+        Drift(
+            vendor="kaspersky", subscriber_id=f"{number:032X}", field="unknown_here", ours="No", theirs="Started",
+            found_at=ours.found_at, seen_at=ours.found_at,
+        )
+        for number in range(2_000)
+    )  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE subscriptions_drift")
+    found = filters.narrow(reconciliation.open_drift(), [("q", ours.subscriber_id.lower())])
+    assert "drift_of_subscriber" in found[:51].explain()
 
 
 def listed(browser, **query):

@@ -136,6 +136,8 @@ class Drift(models.Model):
                 fields=["currency", "-amount", "id"], condition=Q(ended_at__isnull=True), name="drift_worklist"
             ),
             models.Index(fields=["subscription", "-id"], name="drift_of_subscription"),
+            # Searched for by the vendor's name, also of those that are unknown here.
+            models.Index(fields=["subscriber_id"], name="drift_of_subscriber"),
         ]
         triggers = [
             pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),

@@ -1,6 +1,7 @@
 """The running service of one account for one SKU, and its life cycle."""
 
 import secrets
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -54,6 +55,13 @@ def _moves(name: str) -> Any:
 def new_subscriber_id() -> str:
     """Our name for the licence at the vendor: 32 upper-case hex characters, made before the first call."""
     return secrets.token_hex(16).upper()
+
+
+def spellings(subscriber_ids: Iterable[str]) -> set[str]:
+    """How these subscribers may be written. Hex digits mean the same in small letters, and other systems write them so:
+    look for one by all of them, and compare in capitals.
+    """
+    return {written for one in subscriber_ids for written in (one, one.upper(), one.lower())}
 
 
 class SeatsWithinRange(pgtrigger.Trigger):
