@@ -149,6 +149,21 @@ def test_once_taken_over_it_is_known(cast, emulator, report):
     assert reconciliation.open_count() == (0, False)
 
 
+def test_a_report_in_small_letters_names_the_same_subscribers(cast, at_vendor, emulator, report):
+    ours = at_vendor(SubscriptionFactory(account=cast.acme, subscriber_id="0A1B2C3D" * 4))
+    stranger = "A0B1C2D3" * 4
+    # A vendor to whom they are the same.
+    for name in (stranger, stranger.lower(), ours.subscriber_id.lower()):
+        emulator.control.put_subscriber(name, product="OLD", seats=40)
+    said = reconcile("--known", report(ours.subscriber_id.lower(), stranger, stranger.lower()))
+    assert "1  differences found" in said
+    assert "1  differences seen again" in reconcile("--known", report(stranger.lower()))
+    sku = SKUFactory(vendor_product_id="OLD")
+    SubscriptionFactory(account=cast.acme, sku=sku, seats=40, subscriber_id=stranger)
+    reconcile()
+    assert strangers() == [(stranger.lower(), "Started, 40 of OLD", "gone")]
+
+
 def test_the_report_is_not_written_over(three, report):
     billed = report(three[0].subscriber_id)
     before = billed.read_text()

@@ -24,6 +24,7 @@ from subscriptions.models import (
     SubscriptionStatus,
     User,
 )  # fmt: skip
+from subscriptions.models.subscription import spellings
 from subscriptions.pricing import Line, NoPrice
 from subscriptions.quotes import Prices
 from subscriptions.vendors.port import Secret
@@ -136,9 +137,8 @@ def _decide_many(running: Sequence[Running], at: datetime) -> tuple[TakenOver, _
 
 
 def _here(running: Collection[Running]) -> dict[str, Subscription]:
-    """By subscriber in capitals: hex digits mean the same in small letters, and another system may write them so."""
-    named = {name for one in running for name in (one.subscriber_id, one.subscriber_id.upper())}
-    found = Subscription.objects.filter(subscriber_id__in=named | {name.lower() for name in named})
+    """By subscriber in capitals."""
+    found = Subscription.objects.filter(subscriber_id__in=spellings(one.subscriber_id for one in running))
     loaded = found.select_related("account", "sku").only(
         "subscriber_id", "status", "seats", "account__name", "sku__code"
     )

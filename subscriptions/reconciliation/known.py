@@ -9,6 +9,7 @@ from django.db import models, transaction
 
 from subscriptions import clock
 from subscriptions.models import Drift, DriftEnding, DriftField, Purpose, ReconciliationRun, Subscription
+from subscriptions.models.subscription import spellings
 from subscriptions.reconciliation.comparison import as_record
 from subscriptions.reconciliation.reading import read_many
 from subscriptions.vendors import port
@@ -28,7 +29,7 @@ def look_for_strangers(vendor: str, subscriber_ids: Iterable[str], run: Reconcil
     looked_at = 0
     ids = iter(subscriber_ids)
     while some := list(islice(ids, settings.VENDOR_READ_TOGETHER)):
-        _note(vendor, list(dict.fromkeys(some)), run)
+        _note(vendor, list({one.upper(): one for one in some}.values()), run)
         looked_at += len(some)
         yield looked_at
     if not looked_at:
@@ -39,8 +40,9 @@ def look_for_strangers(vendor: str, subscriber_ids: Iterable[str], run: Reconcil
 
 
 def _note(vendor: str, ids: list[str], run: ReconciliationRun) -> None:
-    ours = set(Subscription.objects.filter(subscriber_id__in=ids).values_list("subscriber_id", flat=True))
-    strangers = [one for one in ids if one not in ours]
+    here = Subscription.objects.filter(subscriber_id__in=spellings(ids)).values_list("subscriber_id", flat=True)
+    ours = {one.upper() for one in here}
+    strangers = [one for one in ids if one.upper() not in ours]
     if not strangers:
         return
     found: dict[str, Details | None] = {}
@@ -55,10 +57,18 @@ def _note(vendor: str, ids: list[str], run: ReconciliationRun) -> None:
     with transaction.atomic(durable=True):
         # Two that read the same report would both find it new.
         ReconciliationRun.objects.select_for_update(no_key=True).get(pk=run.pk)
-        known = {row.subscriber_id: row for row in _open(vendor).filter(subscriber_id__in=found)}
-        again = [row.pk for name, row in known.items() if row.theirs == _words(found[name])]
-        changed = [row.pk for name, row in known.items() if row.theirs != _words(found[name])]
-        new = {name for name in found if name not in known or known[name].pk in changed}
+        known = {row.subscriber_id.upper(): row for row in _open(vendor).filter(subscriber_id__in=spellings(found))}
+        again: list[int] = []
+        changed: list[int] = []
+        new: dict[str, Details | None] = {}
+        for name, details in found.items():
+            row = known.get(name.upper())
+            if row is not None and row.theirs == _words(details):
+                again.append(row.pk)
+                continue
+            if row is not None:
+                changed.append(row.pk)
+            new[name] = details
         Drift.objects.filter(pk__among=again).update(seen_at=at)
         Drift.objects.filter(pk__among=changed).update(ended_at=at, ending=DriftEnding.CHANGED)
         Drift.objects.bulk_create(
@@ -66,8 +76,7 @@ def _note(vendor: str, ids: list[str], run: ReconciliationRun) -> None:
                 vendor=vendor, subscriber_id=name, field=DriftField.UNKNOWN_HERE, ours="No", theirs=_words(details),
                 record=as_record(details) if details else {}, run=run, found_at=at, seen_at=at,
             )
-            for name, details in found.items()
-            if name in new
+            for name, details in new.items()
         )  # fmt: skip
         ReconciliationRun.objects.filter(pk=run.pk).update(
             moved_at=at, found=models.F("found") + len(new), again=models.F("again") + len(again)

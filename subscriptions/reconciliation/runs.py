@@ -10,6 +10,7 @@ import structlog
 from django.conf import settings
 from django.db import IntegrityError, models, transaction
 from django.db.models import Max
+from django.db.models.functions import Lower, Upper
 
 from subscriptions import clock, filters
 from subscriptions.actions import NotAllowed
@@ -205,7 +206,8 @@ def _write(run: ReconciliationRun, rows: list[_Row], readings: list[Read], *, ex
 
 def _end_strangers_of_ours() -> None:
     """What was unknown here is known once it was taken over."""
-    ours = Subscription.objects.filter(subscriber_id=models.OuterRef("subscriber_id"))
+    name = models.OuterRef("subscriber_id")
+    ours = Subscription.objects.filter(subscriber_id__in=[name, Upper(name), Lower(name)])
     strangers = Drift.objects.filter(subscription__isnull=True, ended_at__isnull=True)
     strangers.filter(models.Exists(ours)).update(ended_at=clock.now(), ending=DriftEnding.GONE)
 
