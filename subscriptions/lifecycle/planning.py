@@ -1,6 +1,7 @@
 """Orders that wait: undone by who may, decided about by staff."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from django.db import transaction
@@ -88,12 +89,18 @@ def _decide(action: Action, order_id: int, move: Move, *, actor: User | None, au
 
 
 def why_not_undo(about: Situation) -> NotAllowed | None:
-    """Why `about.order` cannot be undone. To undo a planned end is to keep the subscription: that permission counts."""
+    """Why `about.order` cannot be undone.
+
+    To undo a planned end is to keep the subscription: that permission counts. Whoever asked for an order may withdraw
+    it while it awaits approval, with any role that may ask for it.
+    """
     order = about.order
     if order is None:
         raise ValueError("Only an order can be undone.")
     ending = about.subscription.status == SubscriptionStatus.ENDING and order.status == OrderStatus.SCHEDULED
     action = actions.KEEP if ending and order.action == actions.CANCEL.stem else actions.UNDO
+    if order.status == OrderStatus.AWAITING_APPROVAL and about.actor and order.actor_id == about.actor.pk:
+        action = replace(actions.UNDO, roles=actions.UNDO.roles | actions.ACTIONS[order.action].roles)
     stands_still = about.subscription.status == SubscriptionStatus.SUSPENDED and order.action in FROZEN_STEMS
     refusal = action.why_not(about)
     # Its date may have come and gone meanwhile.

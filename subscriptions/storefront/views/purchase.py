@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from subscriptions import actions, clock, lifecycle
 from subscriptions.actions import STOREFRONT, NotAllowed
-from subscriptions.models import SKU, Order, Role
+from subscriptions.models import SKU, Order
 from subscriptions.storefront import costs, proposals, purchase
 from subscriptions.storefront.access import SignedIn, buys, memberships_of
 from subscriptions.storefront.costs import Price
@@ -19,6 +19,7 @@ from subscriptions.storefront.proposals import Proposal
 from subscriptions.storefront.purchase import CompanyForm, PaidForm, StartForm, TrialForm, Wanted
 from subscriptions.storefront.sold import sold_to
 
+APPROVAL = "Until they do, nothing starts and nothing is charged, and you can withdraw the order."
 ENDS_LATER = "The trial would end on another day than the page said. Look at the new date and confirm again."
 
 
@@ -244,7 +245,7 @@ def _check_page(
         "seats": seats,
         "sold": sold,
         "price": purchase.price(proposal, wish.trial_ends),
-        "approval": _approval(wish) if proposal.needs_approval() else "",
+        "approval": APPROVAL if proposal.needs_approval() else "",
         "figures": proposals.figures(sent["quote"], proposal) if failed and sent.get("quote") else [],
         "button": button,
         "confirm": confirm,
@@ -252,12 +253,6 @@ def _check_page(
         "back_url": _address("start", wish),
     }
     return render(request, "storefront/purchase_check.html", context, status=409 if failed else 200)
-
-
-def _approval(wish: Wanted) -> str:
-    """What approval means, and who can withdraw the order until then."""
-    who = "you" if Role(wish.member.role) in actions.UNDO.roles else "an Owner or Manager"
-    return f"Until they do, nothing starts and nothing is charged, and {who} can withdraw the order."
 
 
 # --- not possible ----------------------------------------------------------------------------------------------------
