@@ -31,6 +31,21 @@ class StaysOnceConfirmed(pgtrigger.Trigger):
     )
 
 
+class ShownIsFinal(pgtrigger.Trigger):
+    """Refuses another figure than the one that was confirmed."""
+
+    when = pgtrigger.Before
+    operation = pgtrigger.UpdateOf("shown")
+    func = pgtrigger.Func(
+        """
+        IF EXISTS (SELECT FROM subscriptions_bulkrun WHERE id = OLD.run_id AND status <> 'draft') THEN
+            RAISE EXCEPTION 'pgtrigger: Cannot update rows from % table', TG_TABLE_NAME;
+        END IF;
+        RETURN NEW;
+        """
+    )
+
+
 class BulkRun(models.Model):
     """A list of subscriptions with what is wanted of each, kept for ever; `subscriptions.bulk` works through it.
 
@@ -96,7 +111,8 @@ class BulkRow(models.Model):
     """One row of a run: decided about once, together with the order that came of it.
 
     `position` is its line in a file, or its place in what was chosen by filters; `text` is how the file named the
-    subscription, and `subscription` is empty where there is none of that name.
+    subscription, and `subscription` is empty where there is none of that name. `shown` is what the preview showed as
+    due for this row, on whatever day, in the subscription's currency and less than 0 for a credit; empty for nothing.
     """
 
     run = models.ForeignKey(BulkRun, models.PROTECT, related_name="rows", db_index=False)
@@ -104,6 +120,7 @@ class BulkRow(models.Model):
     subscription = models.ForeignKey(Subscription, models.PROTECT, null=True, related_name="+", db_index=False)
     text = models.TextField(blank=True)
     after = models.JSONField(default=dict)
+    shown = models.DecimalField(max_digits=14, decimal_places=3, null=True)
     outcome = models.CharField(max_length=8, choices=RowOutcome.choices, default=RowOutcome.WAITING)
     order = models.OneToOneField(Order, models.PROTECT, null=True, related_name="bulk_row")
     code = models.CharField(max_length=64, blank=True)
@@ -125,6 +142,7 @@ class BulkRow(models.Model):
         ]
         triggers = [
             StaysOnceConfirmed(name="never_deleted"),
+            ShownIsFinal(name="shown_is_final"),
             pgtrigger.Protect(
                 name="decided_once",
                 operation=pgtrigger.Update,
