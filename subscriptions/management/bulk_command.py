@@ -18,14 +18,8 @@ from subscriptions.actions import NotAllowed
 from subscriptions.bulk import Filtered, Listed, Selection, Wanted
 from subscriptions.filters import BadFilter
 from subscriptions.management.outfile import whole
-from subscriptions.management.rows_command import (
-    INTERRUPTED,
-    MISUSED,
-    RowsCommand,
-    check_writable,
-    opened,
-    whole_number,
-)
+from subscriptions.management.rows_command import RowsCommand, check_writable, opened, whole_number
+from subscriptions.management.telling import INTERRUPTED, MISUSED
 from subscriptions.models import BulkRun, OrderStatus, RunStatus, Subscription, SubscriptionStatus
 from subscriptions.sheets import BadSheet, Sheet, written
 
@@ -158,9 +152,9 @@ class BulkCommand(RowsCommand):
 
     def _show(self, wanted: Wanted, selection: Selection) -> None:
         found = bulk.Preview()
-        with self._progress("Looking", None) as (progress, task):
+        with self._progress("Looking", None) as reached:
             for found in bulk.preview(wanted, selection, actor=None, audience=actions.COMMAND):
-                progress.update(task, completed=found.rows)
+                reached(found.rows)
         self._say(f"{found.rows:,} rows: {selection.words}.")
         for status, reason in found.can.items():
             self._say(f"{reason.count:>9,}  {_WILL[OrderStatus(status)]}")
@@ -231,11 +225,11 @@ class BulkCommand(RowsCommand):
 
     def _place(self, run: BulkRun, max_failures: int | None) -> bool:
         """Did fewer rows fail than end it?"""
-        with self._progress("Placing", run.total) as (progress, task):
-            progress.update(task, completed=run.placed + run.refused)
+        with self._progress("Placing", run.total) as reached:
+            reached(run.placed + run.refused)
             try:
                 for one in bulk.place(run, allow=max_failures):
-                    progress.update(task, completed=one.placed + one.refused)
+                    reached(one.placed + one.refused)
             except bulk.TooManyFailed:
                 return False
         return True
@@ -243,11 +237,11 @@ class BulkCommand(RowsCommand):
     def _wait(self, run: BulkRun) -> None:
         """Until no order of the run is under way; looks seldom enough not to be in the way of the work itself."""
         since, quiet, left_before = 0, time.monotonic(), run.placed
-        with self._progress("Carried out", run.placed) as (progress, task):
+        with self._progress("Carried out", run.placed) as reached:
             while True:
                 begun = time.monotonic()
                 left, first = bulk.under_way(run, since)
-                progress.update(task, completed=run.placed - left)
+                reached(run.placed - left)
                 if first is None:
                     return
                 now, since = time.monotonic(), first

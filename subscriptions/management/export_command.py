@@ -3,25 +3,22 @@
 import os
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.core.management import CommandError
 from django.db import Error
-from django_rich.management import RichCommand
-from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from subscriptions import exports, filters
 from subscriptions.exports import Table
 from subscriptions.filters import BadFilter
 from subscriptions.management.outfile import whole
+from subscriptions.management.telling import INTERRUPTED, MISUSED, TellingCommand
 
-_MISUSED, _INTERRUPTED = 2, 130
 
-
-class ExportCommand(RichCommand):
+class ExportCommand(TellingCommand):
     """A thin file for each: its table and an example."""
 
     table: Table
@@ -64,41 +61,32 @@ class ExportCommand(RichCommand):
         try:
             rows = filters.narrow(self.table.model._default_manager.all(), filters.parse(where))
         except BadFilter as bad:
-            raise CommandError(str(bad), returncode=_MISUSED) from None
+            raise CommandError(str(bad), returncode=MISUSED) from None
         write = exports.WRITERS[self._format(out, format)]
         try:
             if out is None:
                 _print(lambda stream: write(rows, self.table, stream))
                 return
-            with whole(out) as stream, self._progress() as told:
-                count = write(rows, self.table, stream, told=told)
+            # Of how many would take as long to find out.
+            with whole(out) as stream, self._progress("Rows", None) as reached:
+                count = write(rows, self.table, stream, told=reached)
         except KeyboardInterrupt:
-            raise CommandError("Interrupted. Nothing was written.", returncode=_INTERRUPTED) from None
+            raise CommandError("Interrupted. Nothing was written.", returncode=INTERRUPTED) from None
         except Error as error:
             raise CommandError(f"The database failed: {str(error).strip().partition(chr(10))[0]}") from None
-        self.console.print(f"{count:,} rows are in {out}.", markup=False, highlight=False, soft_wrap=True)
+        self._say(f"{count:,} rows are in {out}.")
 
     def _format(self, out: Path | None, told: str | None) -> str:
         if out is None:
             if told == "xlsx":
-                raise CommandError("A workbook needs a file: --out FILE.", returncode=_MISUSED)
+                raise CommandError("A workbook needs a file: --out FILE.", returncode=MISUSED)
             return "csv"
         found = told or exports.suffix(out)
         if not found:
             raise CommandError(
-                f"{out} ends neither in .csv nor in .xlsx: say --format csv or --format xlsx.", returncode=_MISUSED
+                f"{out} ends neither in .csv nor in .xlsx: say --format csv or --format xlsx.", returncode=MISUSED
             )
         return found
-
-    @contextmanager
-    def _progress(self) -> Iterator[Callable[[int], None]]:
-        """How many rows are written; of how many would take as long to find out."""
-        with Progress(
-            SpinnerColumn(), TextColumn("{task.completed:,.0f} rows"), console=self.console, transient=True,
-            disable=not self.console.is_terminal,
-        ) as progress:  # fmt: skip
-            task = progress.add_task("", total=None)
-            yield lambda count: progress.update(task, completed=count)
 
 
 def _listed(rows: Any) -> list[str]:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from django.core.management import CommandError
 
-_MISUSED = 2
+from subscriptions.management.telling import MISUSED
 
 
 @contextmanager
@@ -20,11 +20,11 @@ def whole(out: Path) -> Iterator[BinaryIO]:
     """
     place = out.resolve()
     if place.exists() and not place.is_file():
-        raise CommandError(f"{out} is no file.", returncode=_MISUSED)
+        raise CommandError(f"{out} is no file.", returncode=MISUSED)
     try:
         number, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
     except OSError as error:
-        raise CommandError(f"{out} cannot be written: {error.strerror}.", returncode=_MISUSED) from None
+        raise CommandError(f"{out} cannot be written: {error.strerror}.", returncode=MISUSED) from None
     written = Path(name)
     try:
         with open(number, "wb") as beside:

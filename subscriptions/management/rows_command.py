@@ -1,4 +1,4 @@
-"""What commands about many rows have in common: files in and out, progress, and reasons with examples."""
+"""What commands about many rows have in common: files in and out, and reasons with examples."""
 
 import shutil
 import sys
@@ -7,21 +7,16 @@ from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from django.core.management import CommandError
-from django_rich.management import RichCommand
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from subscriptions.bulk import Reason
-
-MISUSED, INTERRUPTED = 2, 130
-"""Exit codes: asked for the impossible, and Ctrl-C."""
+from subscriptions.management.telling import MISUSED, TellingCommand
 
 
-class RowsCommand(RichCommand):
-    """Says what happens with many rows, with a progress bar where somebody looks on."""
+class RowsCommand(TellingCommand):
+    """Says what happens with many rows."""
 
     def _reasons(self, reasons: dict[str, Reason]) -> None:
         for code, reason in reasons.items():
@@ -33,22 +28,6 @@ class RowsCommand(RichCommand):
             self._say(f"{'':>15}{line}")
         if count > len(lines):
             self._say(f"{'':>15}...")
-
-    @contextmanager
-    def _progress(self, words: str, total: int | None) -> Iterator[tuple[Progress, Any]]:
-        with Progress(
-            TextColumn(words), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn(),
-            console=self.console, transient=True, disable=not self.console.is_terminal,
-        ) as progress:  # fmt: skip
-            yield progress, progress.add_task("", total=total)
-
-    def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed or 0:,.0f}/s")
 
 
 def whole_number(text: str) -> int:

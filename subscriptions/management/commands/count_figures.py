@@ -3,12 +3,11 @@
 from decimal import Decimal
 from typing import Any
 
-from django_rich.management import RichCommand
-
 from subscriptions import figures, pricing
+from subscriptions.management.telling import TellingCommand
 
 
-class Command(RichCommand):
+class Command(TellingCommand):
     help = (
         "Count the figures of the start page of BSS now, and print them. A worker does this every five minutes by "
         "itself; safe to run twice and beside it."
@@ -22,6 +21,3 @@ class Command(RichCommand):
         if row.unpriced:
             self._say(f"{row.unpriced:>15,}  subscriptions without a price")
         self._say(f"{sum(row.changes.values()):>15,}  orders completed today (UTC)")
-
-    def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management import CommandError
-from django_rich.management import RichCommand
 
 from subscriptions import catalogue_files
 from subscriptions.management.outfile import whole
+from subscriptions.management.telling import INTERRUPTED, TellingCommand
 
 
-class Command(RichCommand):
+class Command(TellingCommand):
     help = "Write the whole catalogue as CSV, for import_catalogue: to read it again changes nothing."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -34,5 +34,5 @@ class Command(RichCommand):
             with whole(out) as stream:
                 stream.writelines(line.encode() for line in lines)
         except KeyboardInterrupt:
-            raise CommandError("Interrupted. Nothing was written.", returncode=130) from None
-        self.console.print(f"The catalogue is in {out}.", markup=False, highlight=False, soft_wrap=True)
+            raise CommandError("Interrupted. Nothing was written.", returncode=INTERRUPTED) from None
+        self._say(f"The catalogue is in {out}.")

@@ -2,24 +2,20 @@
 
 import time
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from django.core.management import CommandError
 from django.db import connection
-from django_rich.management import RichCommand
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from subscriptions.management import generated
+from subscriptions.management.telling import MISUSED, TellingCommand
 from subscriptions.models import Account
 
-_MISUSED = 2
 _MOST = 10_000_000
 
 
-class Command(RichCommand):
+class Command(TellingCommand):
     help = (
         "Fill a database with invented accounts and subscriptions, each with its orders, events, charge and vendor "
         "call, to measure with. It refuses a database that holds accounts, unless told to add to them. The same seed "
@@ -54,17 +50,17 @@ class Command(RichCommand):
         """Exit code 2 when asked for the impossible. Interrupted, it leaves what is written, in whole batches."""
         accounts = max(subscriptions // 8, generated.FEWEST_ACCOUNTS) if accounts is None else accounts
         if not 1 <= subscriptions <= _MOST:
-            raise CommandError(f"--subscriptions takes 1 to {_MOST:,}.", returncode=_MISUSED)
+            raise CommandError(f"--subscriptions takes 1 to {_MOST:,}.", returncode=MISUSED)
         if not generated.FEWEST_ACCOUNTS <= accounts <= _MOST:
-            raise CommandError(f"--accounts takes {generated.FEWEST_ACCOUNTS} to {_MOST:,}.", returncode=_MISUSED)
+            raise CommandError(f"--accounts takes {generated.FEWEST_ACCOUNTS} to {_MOST:,}.", returncode=MISUSED)
         if not 0 <= seed < 2**31:
-            raise CommandError("--seed takes 0 to 2147483647.", returncode=_MISUSED)
+            raise CommandError("--seed takes 0 to 2147483647.", returncode=MISUSED)
         if not add and Account.objects.exists():
             name = connection.settings_dict["NAME"]
             raise CommandError(
                 f"The database {name!r} holds accounts. It was left as it is. Name an empty one in DATABASE_URL, or "
                 "give --add.",
-                returncode=_MISUSED,
+                returncode=MISUSED,
             )
         began = time.monotonic()
         with self._progress("Subscriptions", subscriptions) as done:
@@ -82,13 +78,3 @@ class Command(RichCommand):
         self._say(
             f"{subscriptions:,} subscriptions of {accounts:,} accounts in {seconds:,.0f} s; the database has {size}."
         )
-
-    @contextmanager
-    def _progress(self, title: str, total: int) -> Iterator[Callable[[int], None]]:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self.console, disable=not self.console.is_terminal) as shown:
-            task = shown.add_task(title, total=total)
-            yield lambda done: shown.update(task, completed=done)
-
-    def _say(self, line: str) -> None:
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)

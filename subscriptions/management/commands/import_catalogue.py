@@ -8,16 +8,15 @@ from typing import Any
 
 import structlog
 from django.core.management import CommandError
-from django_rich.management import RichCommand
 
 from subscriptions import catalogue_files
 from subscriptions.catalogue_files import LARGEST, REMOVE, BadCatalogue, Plan
+from subscriptions.management.telling import MISUSED, TellingCommand
 
-_MISUSED = 2
 _log = structlog.get_logger(__name__)
 
 
-class Command(RichCommand):
+class Command(TellingCommand):
     help = "Bring products, SKUs and prices in line with a CSV file. Without --apply it only shows what would change."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -48,7 +47,7 @@ class Command(RichCommand):
             contents = catalogue_files.read(io.BytesIO(_data(file)))
             plan = catalogue_files.save(contents, actor=None) if apply else catalogue_files.preview(contents)
         except BadCatalogue as bad:
-            raise CommandError("\n".join([*bad.sentences, "Nothing was saved."]), returncode=_MISUSED) from None
+            raise CommandError("\n".join([*bad.sentences, "Nothing was saved."]), returncode=MISUSED) from None
         self._show(plan)
         if apply:
             _log.info("catalogue imported", file=Path(file).name, **plan.counts)
@@ -64,9 +63,6 @@ class Command(RichCommand):
         counts = ", ".join(f"{count:,} {kind}" for kind, count in plan.counts.items())
         self._say(f"{counts}, {plan.unchanged:,} unchanged.")
 
-    def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
 
 def _data(file: str) -> bytes:
     try:
@@ -76,7 +72,7 @@ def _data(file: str) -> bytes:
             with Path(file).open("rb") as stream:
                 data = stream.read(LARGEST + 1)
     except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}.", returncode=_MISUSED) from None
+        raise CommandError(f"{file} cannot be read: {error.strerror}.", returncode=MISUSED) from None
     if len(data) > LARGEST:
-        raise CommandError(f"{file} is larger than {LARGEST // 1_000_000} MB.", returncode=_MISUSED)
+        raise CommandError(f"{file} is larger than {LARGEST // 1_000_000} MB.", returncode=MISUSED)
     return data

@@ -14,14 +14,8 @@ from django.db import Error, InterfaceError, OperationalError
 from subscriptions import actions, clock, pricing, takeover
 from subscriptions.actions import NotAllowed
 from subscriptions.management.outfile import whole
-from subscriptions.management.rows_command import (
-    INTERRUPTED,
-    MISUSED,
-    RowsCommand,
-    check_writable,
-    opened,
-    whole_number,
-)  # fmt: skip
+from subscriptions.management.rows_command import RowsCommand, check_writable, opened, whole_number
+from subscriptions.management.telling import INTERRUPTED, MISUSED
 from subscriptions.models import Language, Takeover, TakeoverOutcome, TakeoverStatus
 from subscriptions.reconciliation import VendorSilent
 from subscriptions.sheets import BadSheet, Sheet, written
@@ -113,9 +107,9 @@ class Command(RowsCommand):
         found = takeover.Preview()
         asks = not options["no_vendor_check"]
         try:
-            with self._progress("Looking", None) as (progress, task):
+            with self._progress("Looking", None) as reached:
                 for found in takeover.preview(base, asks_vendor=asks, new=new):
-                    progress.update(task, completed=found.rows)
+                    reached(found.rows)
         except VendorSilent as silent:
             raise CommandError(f"{silent.sentence} Nothing was done. Look again later.") from None
         self._say(f"{found.rows:,} rows: {base.words}. {'Each was read' if asks else 'None was read'} at the vendor.")
@@ -158,10 +152,10 @@ class Command(RowsCommand):
         again = _again(run)
         self._say(f"Run {run.pk}: {run.total:,} rows, {run.file}.")
         try:
-            with self._progress("Taking over", run.total) as (progress, task):
-                progress.update(task, completed=run.taken + run.refused)
+            with self._progress("Taking over", run.total) as reached:
+                reached(run.taken + run.refused)
                 for one in takeover.take(run, allow=options["max_failures"]):
-                    progress.update(task, completed=one.taken + one.refused)
+                    reached(one.taken + one.refused)
         except KeyboardInterrupt:
             with suppress(Error):
                 run.refresh_from_db()

@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management import CommandError
 from django.db import Error, InterfaceError, OperationalError
-from django_rich.management import RichCommand
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from subscriptions import actions, filters, pricing, reconciliation
 from subscriptions.actions import NotAllowed
 from subscriptions.filters import BadFilter
 from subscriptions.management.outfile import whole
-from subscriptions.management.rows_command import INTERRUPTED, MISUSED, check_writable
+from subscriptions.management.rows_command import check_writable
+from subscriptions.management.telling import INTERRUPTED, MISUSED, TellingCommand
 from subscriptions.models import ReconciliationRun, Subscription
 from subscriptions.reconciliation import Overtaken, VendorSilent
 from subscriptions.reconciliation.known import LONGEST
@@ -30,7 +29,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-class Command(RichCommand):
+class Command(TellingCommand):
     help = (
         "Compare our subscriptions with the vendor's records, and keep the worklist of what differs, with the money at "
         "stake. Reading changes nothing but that worklist, so there is no --apply; each difference is settled in BSS, "
@@ -96,13 +95,13 @@ class Command(RichCommand):
         again = f"uv run manage.py reconcile --resume {run.pk}{report}"
         try:
             if known:
-                with self._progress("Unknown here", total) as (progress, task):
+                with self._progress("Unknown here", total) as reached:
                     for looked_at in reconciliation.look_for_strangers(vendor, _ids(known), run):
-                        progress.update(task, completed=looked_at)
-            with self._progress("Compared", _left(run)) as (progress, task):
+                        reached(looked_at)
+            with self._progress("Compared", _left(run)) as reached:
                 before = run.read
                 for one in reconciliation.work(run):
-                    progress.update(task, completed=one.read - before)
+                    reached(one.read - before)
         except VendorSilent as silent:
             reconciliation.stop(run, silent.sentence)
             raise CommandError(f"{silent.sentence} Stopped after {run.read:,}. Go on with: {again}") from None
@@ -136,17 +135,6 @@ class Command(RichCommand):
             named = f"{row.subscription} ({row.subscription.account})" if row.subscription else row.subscriber_id
             money = pricing.money(row.amount, row.currency) + " a month" if row.currency else "no price"
             self._say(f"{'':>11}{named}: {row.get_field_display().lower()}, {row.ours} / {row.theirs}, {money}")
-
-    @contextmanager
-    def _progress(self, words: str, total: int) -> Iterator[tuple[Progress, Any]]:
-        with Progress(
-            TextColumn(words), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            console=self.console, transient=True, disable=not self.console.is_terminal,
-        ) as progress:  # fmt: skip
-            yield progress, progress.add_task("", total=total)
-
-    def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _left(run: ReconciliationRun) -> int:

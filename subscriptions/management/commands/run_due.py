@@ -8,16 +8,14 @@ from decimal import Decimal
 from typing import Any
 
 from django.core.management import CommandError
-from django_rich.management import RichCommand
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from portal import demo_clock
 from subscriptions import actions, clock, lifecycle, pricing
 from subscriptions.lifecycle import Taken
+from subscriptions.management.telling import INTERRUPTED, MISUSED, TellingCommand
 from subscriptions.models import Subscription
 
 _EXAMPLES = 3
-_MISUSED, _INTERRUPTED = 2, 130
 _FARTHEST = timedelta(days=5 * 366)
 _LABELS = {
     "billed": "A period begins and is billed",
@@ -34,7 +32,7 @@ _LABELS = {
 }
 
 
-class Command(RichCommand):
+class Command(TellingCommand):
     help = (
         "Take every step that is due: scheduled orders, periods, terms, trials, grace times, reminders. A worker does "
         "this every few seconds by itself. Without --apply it only shows what would be done; safe to run twice."
@@ -56,18 +54,18 @@ class Command(RichCommand):
         now = clock.now()
         until = at or now
         if until - now > _FARTHEST:
-            raise CommandError("A forecast reaches at most five years ahead.", returncode=_MISUSED)
+            raise CommandError("A forecast reaches at most five years ahead.", returncode=MISUSED)
         if apply and until > now:
             raise CommandError(
                 f"Business time is {demo_clock.words(now)}: what falls due later cannot be done yet. In a demo, "
                 f"`manage.py demo --at {until:%Y-%m-%d}` moves it on.",
-                returncode=_MISUSED,
+                returncode=MISUSED,
             )
         try:
             failed = (self._apply if apply else self._show)(now, until)
         except KeyboardInterrupt:
             raise CommandError(
-                "Interrupted. What was done stays done; run it again for the rest.", returncode=_INTERRUPTED
+                "Interrupted. What was done stays done; run it again for the rest.", returncode=INTERRUPTED
             ) from None
         if failed:
             raise CommandError(f"{failed:,} cannot be done. The rest is not touched by that.")
@@ -112,16 +110,12 @@ class Command(RichCommand):
         done: Counter[str] = Counter()
         failed = moved = 0
         owed = len(lifecycle.due_ids(until, limit=None))
-        with Progress(
-            TextColumn("Due"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            console=self.console, transient=True, disable=not self.console.is_terminal,
-        ) as progress:  # fmt: skip
-            task = progress.add_task("", total=owed)
+        with self._progress("Due", owed) as reached:
             for one in lifecycle.passes(now, until=until):
                 done += one.done
                 moved += one.moved + len(one.failed)
                 # More than one step can be due for a subscription.
-                progress.update(task, completed=moved, total=max(owed, moved))
+                reached(moved, max(owed, moved))
                 failed += len(one.failed)
                 for pk, error in one.failed.items():
                     self._say(f"{Subscription(pk=pk)}: {_words(error)}")
@@ -130,9 +124,6 @@ class Command(RichCommand):
         for kind in sorted(done, key=_place):
             self._say(f"{done[kind]:>9,}  {_label(kind)}")
         return failed
-
-    def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _place(kind: str) -> tuple[int, str]:
