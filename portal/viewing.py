@@ -39,7 +39,7 @@ class ViewingMiddleware:
             viewing.end(key, Ending.NOT_PERMITTED)
             return self.get_response(request)
         response = self.get_response(request)
-        if request.session.get(KEY) != key:
+        if request.method not in ("GET", "HEAD") and request.session.get(KEY) != key:
             viewing.end(key, Ending.SIGNED_OUT)
         if request.viewing is not None:
             # Back must not bring the page of somebody else again once it has ended.

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
+from django.db.models import Case, F, IntegerField, Q, QuerySet, Value, When
 
 from subscriptions import clock, statements
 from subscriptions.actions import NotAllowed
@@ -67,6 +67,9 @@ def start(member: Member, *, actor: User, reason: str, subscription: Subscriptio
     if not member.user.is_active:
         raise NotAllowed("inactive", f"{member.user} may not sign in, so there is nothing that they see.")
     at = clock.now()
+    # What was over by itself is noted by whoever looks the next time, and until then told by its `until`.
+    outlived = Viewing.objects.filter(actor=actor, ended_at=None, until__lte=at)
+    outlived.update(ended_at=F("until"), ending=Ending.LIMIT)
     return Viewing.objects.create(
         account=member.account,
         person=member.user,
@@ -82,8 +85,8 @@ def start(member: Member, *, actor: User, reason: str, subscription: Subscriptio
 def seen_by(actor: Any, key: int) -> Sight | Over | None:
     """What the viewing of that key comes to for this person now; None for one that is not theirs or ended before.
 
-    One that is over by now is ended by this: everything is looked at anew, so that whatever is taken away counts at
-    once.
+    Everything is looked at anew, so that whatever is taken away counts at once. That is the end of it, and is noted: it
+    must not go on when it is given back. One whose time is over is left as it is.
     """
     found = Viewing.objects.filter(pk=key, actor=actor.pk, ended_at=None).select_related("account", "actor").first()
     if found is None:
@@ -94,7 +97,7 @@ def seen_by(actor: Any, key: int) -> Sight | Over | None:
         .first()
     )
     if clock.now() >= found.until:
-        return _over(found, Ending.LIMIT)
+        return Over(found, _WHY_OVER[Ending.LIMIT])
     if why_not(actor):
         return _over(found, Ending.NOT_PERMITTED)
     if member is None:

@@ -446,12 +446,16 @@ def test_whatever_is_taken_away_ends_it_at_the_next_request(
     staff, where = looking("manager"), address("storefront:subscription", things)
     assert staff.get(where).status_code == 200
     happens(cast, settings)
-    over = getattr(staff, method)(where)
+    by_itself = ending == "limit" and method == "get"
+    with nothing_written(but=() if by_itself else {"subscriptions_viewing"}):
+        over = getattr(staff, method)(where)
     assert over.status_code == 403
     assert f"You no longer view as Marko Novak. {sentence}" in words(over)
     row = Viewing.objects.get()
-    assert row.ending == ending
-    assert row.ended_at <= row.until
+    assert viewing.ended_words(row) == Ending(ending).label
+    if not by_itself:
+        assert row.ending == ending
+        assert row.ended_at <= row.until
     # From here on they see with their own eyes, also when it is given back.
     cast.support.groups.add(Group.objects.get(name="Support"))
     again = staff.get(where)
@@ -521,6 +525,20 @@ def test_what_nobody_came_back_to_was_over_by_itself(cast, looking, settings, si
     staff.post(reverse("stop_viewing"))
     row = Viewing.objects.get()
     assert (row.ending, row.ended_at) == ("limit", row.until)
+
+
+def test_the_next_look_notes_the_end_of_one_that_was_over_by_itself(cast, support, signed_in, settings):
+    begin(support, cast.acme, cast.owner)
+    begin(signed_in(cast.operator), cast.acme, cast.owner)
+    settings.CLOCK_OFFSET += timedelta(seconds=settings.VIEWING_LIMIT - 1)
+    elsewhere = signed_in(cast.support)
+    begin(elsewhere, cast.acme, cast.viewer)
+    assert {row.ending for row in Viewing.objects.all()} == {""}
+    settings.CLOCK_OFFSET += timedelta(seconds=2)
+    begin(support, cast.acme, cast.buyer)
+    first, by_another, second, _ = Viewing.objects.order_by("pk")
+    assert (first.ending, first.ended_at) == ("limit", first.until)
+    assert (by_another.ending, second.ending) == ("", "")
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------
