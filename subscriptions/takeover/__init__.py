@@ -7,10 +7,10 @@ wait, and what is here already is never taken over a second time.
 
 from subscriptions.takeover.companies import NewCompanies
 from subscriptions.takeover.lines import COLUMNS, NEEDED, Base, Line
-from subscriptions.takeover.results import NO_FAILURES, OUTCOMES, reasons, sheet
+from subscriptions.takeover.results import OUTCOMES, reasons, sheet
 from subscriptions.takeover.runs import CHUNK, Preview, begin, preview, stop, take
 
 __all__ = [
-    "CHUNK", "COLUMNS", "NEEDED", "NO_FAILURES", "OUTCOMES", "Base", "Line", "NewCompanies", "Preview", "begin",
-    "preview", "reasons", "sheet", "stop", "take",
+    "CHUNK", "COLUMNS", "NEEDED", "OUTCOMES", "Base", "Line", "NewCompanies", "Preview", "begin", "preview", "reasons",
+    "sheet", "stop", "take",
 ]  # fmt: skip

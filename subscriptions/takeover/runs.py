@@ -23,7 +23,7 @@ from subscriptions.reconciliation import VendorSilent
 from subscriptions.takeover.companies import Companies, NewCompanies
 from subscriptions.takeover.lines import Base, Line
 from subscriptions.takeover.looking import Desk, Found, Pending
-from subscriptions.takeover.results import NO_CODE, NO_CODE_WORDS, NO_FAILURES
+from subscriptions.takeover.results import NO_CODE, NO_CODE_WORDS
 from subscriptions.vendors.port import Secret
 
 log = structlog.get_logger(__name__)
@@ -226,7 +226,7 @@ def _waiting(takeover: Takeover, since: int) -> list[_Waiting]:
 
 
 def _is_failure(one: Running | NotAllowed) -> bool:
-    return isinstance(one, NotAllowed) and one.code not in NO_FAILURES
+    return isinstance(one, NotAllowed) and one.code != lifecycle.ALREADY_HERE
 
 
 class _TakenByAnother(Exception):  # noqa: N818 - leaves a transaction

@@ -11,12 +11,13 @@ from zoneinfo import available_timezones
 from django.core.management import CommandError
 from django.db import Error, InterfaceError, OperationalError
 
-from subscriptions import actions, clock, pricing, takeover
+from subscriptions import actions, clock, lifecycle, pricing, takeover
 from subscriptions.actions import NotAllowed
+from subscriptions.bulk import Reason
 from subscriptions.management.outfile import whole
 from subscriptions.management.rows_command import RowsCommand, check_writable, opened, whole_number
 from subscriptions.management.telling import INTERRUPTED, MISUSED
-from subscriptions.models import Language, Takeover, TakeoverOutcome, TakeoverStatus
+from subscriptions.models import Language, Takeover, TakeoverStatus
 from subscriptions.reconciliation import VendorSilent
 from subscriptions.sheets import BadSheet, Sheet, written
 from subscriptions.takeover import Base, NewCompanies
@@ -122,6 +123,7 @@ class Command(RowsCommand):
             self._say(f"{'':>11}Companies that are created: {found.companies:,}")
         if found.without_code:
             self._say(f"{'':>11}Without an activation code: {found.without_code:,}")
+        self._already_here(found.cannot)
         if found.cannot:
             self._say(f"{sum(one.count for one in found.cannot.values()):>9,}  cannot")
             self._reasons(dict(sorted(found.cannot.items(), key=lambda one: -one[1].count)))
@@ -167,22 +169,34 @@ class Command(RowsCommand):
         except (OperationalError, InterfaceError) as error:
             said = str(error).strip().partition("\n")[0]
             raise CommandError(f"The database failed: {said}. What was done stays done. Go on with: {again}") from None
-        self._tell(run, options["out"])
+        failed = self._tell(run, options["out"])
         if run.status == TakeoverStatus.STOPPED:
             raise CommandError(f"Stopped: {options['max_failures']:,} rows have failed. Go on with: {again}")
-        failed = run.rows.filter(outcome=TakeoverOutcome.REFUSED).exclude(code__in=takeover.NO_FAILURES).count()
         if failed:
             raise CommandError(f"{failed:,} of {run.total:,} rows were not taken over.")
 
-    def _tell(self, run: Takeover, out: Path | None) -> None:
-        for words, count in (("taken over", run.taken), ("refused", run.refused)):
-            if count:
-                self._say(f"{count:>9,}  {words}")
-        self._reasons(takeover.reasons(run))
+    def _tell(self, run: Takeover, out: Path | None) -> int:
+        """Returns how many rows have failed."""
+        if run.taken:
+            self._say(f"{run.taken:>9,}  taken over")
+        reasons = takeover.reasons(run)
+        failed = run.refused - self._already_here(reasons)
+        if failed:
+            self._say(f"{failed:>9,}  refused")
+            self._reasons(reasons)
         if out:
             with whole(out) as stream:
                 stream.writelines(row.encode() for row in written(takeover.sheet(run)))
             self._say(f"The outcome of each row is in {out}.")
+        return failed
+
+    def _already_here(self, reasons: dict[str, Reason]) -> int:
+        """Takes what is no failure out of the reasons, and returns how many rows that are."""
+        here = reasons.pop(lifecycle.ALREADY_HERE, None)
+        if here is None:
+            return 0
+        self._say(f"{here.count:>9,}  already here, just as the file says")
+        return here.count
 
 
 def _example(today: date) -> list[str]:
