@@ -126,6 +126,8 @@ def test_a_change_now_asks_what_becomes_of_the_planned_one(choice, left, operato
     words = read(page)
     assert f"A decrease to 20 seats is planned for 15 February 2027. See {plan.number}" in words
     assert "Keep it: 30 seats until 15 February 2027, then 20." in words
+    kept, without = "Then EUR 70.00 a month for 20 seats", "EUR 105.00 a month for 30 seats from 15 February 2027."
+    assert f"{kept} from 15 February 2027, as planned. If you withdraw that plan: {without}" in words
     unsaid = operator.post(url("increase", shrinking), hidden(page))
     assert unsaid.status_code == 422
     assert "Choose what becomes of the planned change." in read(unsaid)
@@ -134,6 +136,9 @@ def test_a_change_now_asks_what_becomes_of_the_planned_one(choice, left, operato
     operator.post(url("increase", shrinking), hidden(page) | {"planned": choice})
     drain()
     assert (fresh(shrinking).seats, fresh(plan).status) == (30, left)
+    placed = Order.objects.get(action="increase")
+    receipt = read(operator.get(reverse("admin:subscriptions_order_change", args=[placed.pk])))
+    assert (kept in receipt, f"Then {without}" in receipt) == (choice == "keep", choice == "discard")
     run("2027-02-15")
     drain()
     assert fresh(shrinking).seats == (20 if choice == "keep" else 30)
@@ -320,6 +325,8 @@ def test_suspended_over_a_renewal_then_activated_with_what_was_frozen(
     page = check(operator, subscription, "activate")
     assert radios(page) == (["keep", "discard"], [])
     assert "Due now EUR 43.75" in read(page)
+    # The plan stood still: it comes true with the activation, and the next period is the first that it changes.
+    assert "Then EUR 70.00 a month for 20 seats from 15 March 2027, as planned." in read(page)
     operator.post(url("activate", subscription), hidden(page) | {"planned": choice})
     drain()
     assert lines(subscription) == [("change", "2027-03-01", "2027-03-15", Decimal("43.75"))]

@@ -22,7 +22,7 @@ from subscriptions.models.notice import STAFF_KINDS, NoticeKind, kinds_of
 from subscriptions.notifications import letters
 from subscriptions.notifications.words import PHRASES, Tongue
 from subscriptions.pricing import Later, Line, Quote
-from tests.factories import EventFactory, OrderFactory, ProductFactory, SKUFactory
+from tests.factories import EventFactory, OrderFactory, ProductFactory, SKUFactory, SubscriptionFactory
 from tests.test_notices import AT, COSTS, DUE, REST, TOLD, happened
 from tests.worker_process import WorkerProcess, wait_until
 
@@ -401,6 +401,24 @@ def test_what_comes_afterwards_is_said_by_its_rhythm(months, mail_of):
         mail = mail_of("decrease.completed", "done", language=language, quote=quote)
         assert words[months] in mail.body
         assert PHRASES[language]["Charged"] + ":" not in mail.body
+
+
+@pytest.mark.parametrize(("language", "said"), [
+    ("en", "EUR 309.00 a month for 30 seats, from 31 March 2027; then EUR 206.00 a month for 20 seats, from 30 April"),
+    ("de", "309,00 EUR im Monat für 30 Plätze, ab 31. März 2027; dann 206,00 EUR im Monat für 20 Plätze, ab 30. April"),
+])  # fmt: skip
+def test_what_comes_afterwards_counts_a_plan_that_was_kept(language, said, cast, acme):
+    Account.objects.filter(pk=acme.pk).update(language=language)
+    subscription, comes = SubscriptionFactory(account=acme), DUE + timedelta(days=30)
+    plan = Quote("EUR", comes.date(), (), Later(20, Decimal("206.00"), comes.date(), 1, "")).to_json()
+    plan |= {"at": AT.isoformat(), "version": 1, "fingerprint": ""}
+    about = {"subscription": subscription, "placed_at": AT}
+    OrderFactory(**about, action="decrease", status="scheduled", due_at=comes, quote=plan, **FEWER)
+    order = OrderFactory(**about, action="increase", status="completed", finished_at=AT, quote=COSTS, **MORE)
+    event = EventFactory(subscription=subscription, order=order, kind="increase.completed", at=AT)
+    made = Notice.objects.create(event=event, user=cast.owner, kind="done")
+    for part in both_parts(letters.letter(Notice.objects.get(pk=made.pk))):
+        assert said in part
 
 
 def test_a_change_that_took_the_place_of_a_planned_one_is_named(cast, mail_of):

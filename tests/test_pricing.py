@@ -793,6 +793,43 @@ def test_a_change_of_sku_keeps_the_currency():
 
 
 @pytest.mark.parametrize(
+    ("change", "on", "expected"),
+    [
+        (SetSeats(20), APRIL.start, [(20, APRIL.start)]),
+        (SetSeats(20), MAY.start, [(30, APRIL.start), (20, MAY.start)]),
+        # Within a period, it is billed from the next one on.
+        (SetSeats(35), date(2027, 4, 20), [(30, APRIL.start), (35, MAY.start)]),
+        # The first period of another SKU is a line of the change itself, and begins with it.
+        (ChangeSKU(terms((1, "20")), 10), MAY.start, [(30, APRIL.start), (10, MAY.start)]),
+        (EndOfPeriod(), MARCH.start, []),
+    ],
+)
+def test_later_periods_beside_a_plan(change, on, expected):
+    plan = priced(standing(), terms(), change, on)
+    now = priced(standing(), terms(), SetSeats(30), MARCH.start)
+    found = pricing.with_plan(now.later, plan)
+    assert [(one.seats, one.starts) for one in found] == expected
+    for one in found:
+        price = plan.later if one.seats != 30 else now.later
+        assert one.amount == price.amount
+        assert one.words.endswith(f"{one.starts.day} {one.starts:%B} 2027")
+
+
+def test_later_periods_of_a_plan_that_stood_still_begin_with_the_next_one():
+    plan = priced(standing(period=Period(date(2027, 2, 1), MARCH.start)), terms(), SetSeats(20), MARCH.start)
+    [only] = pricing.with_plan(priced(standing(), terms(), Activate(), date(2027, 3, 9)).later, plan)
+    assert (only.seats, only.starts) == (20, APRIL.start)
+    assert "from 1 April 2027" in only.words
+
+
+def test_later_periods_are_as_quoted_without_a_plan_and_until_an_end_that_comes_later():
+    now = priced(standing(), terms(), SetSeats(30), MARCH.start)
+    end = Quote("EUR", MAY.start, (), None)
+    assert pricing.with_plan(now.later, None) == pricing.with_plan(now.later, end) == (now.later,)
+    assert pricing.with_plan(None, end) == ()
+
+
+@pytest.mark.parametrize(
     ("increase", "amount"), [("prorate_days", "20.60"), ("full_period", "51.50"), ("high_water", "51.50")]
 )
 def test_an_increase_in_a_later_period_counts_that_ones_days_and_charges(increase, amount):

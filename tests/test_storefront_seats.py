@@ -12,7 +12,7 @@ from django.core import signing
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from subscriptions import actions, clock, lifecycle, quotes
+from subscriptions import actions, clock, lifecycle, pricing, quotes
 from subscriptions.actions import STOREFRONT, NotAllowed
 from subscriptions.lifecycle import Wish
 from subscriptions.models import ApprovalLimit, Charge, Order, PriceBand, Subscription
@@ -599,6 +599,38 @@ def test_the_planned_decrease_is_kept_or_withdrawn(door, shrinking, drain, choic
     assert [one.status for one in Order.objects.order_by("pk")] == [planned, "completed"]
     page = text(door.get(f"/subscriptions/{subscription.pk}/"))
     assert ("The decrease to 20 seats is planned" in page) == (choice == "keep")
+
+
+@pytest.mark.parametrize("choice", ["keep", "discard"])
+def test_later_periods_are_priced_with_the_plan_that_stays(door, shrinking, drain, choice):
+    subscription = shrinking()
+    day = actions.date_words(subscription.period_end)
+    planned = f"Then EUR 70.00 a month for 20 seats from {day}, as planned."
+    without = f"EUR 105.00 a month for 30 seats from {day}."
+    both = f"{planned} If you withdraw that plan: {without}"
+    check = door.get(url(subscription, "increase"), {"seats": 30})
+    for answer in (door.get(url(subscription, "increase", ""), {"seats": 30}), panel(door, subscription, 30), check):
+        assert both in text(answer)
+    receipt = door.post(url(subscription, "increase"), fields(check) | {"planned": choice})["Location"]
+    drain()
+    kept = choice == "keep"
+    for _ in range(2):
+        page = text(door.get(receipt))
+        assert (planned in page, f"Then {without}" in page, "If you" in page) == (kept, not kept, False)
+        # A receipt stays as it was, whatever becomes of the plan.
+        for order in Order.objects.filter(status="scheduled"):
+            lifecycle.undo(order.pk, actor=None, audience=actions.SYSTEM)
+
+
+def test_later_periods_before_the_plan_and_after_it_are_both_named(door, running, cast, empty_queue):
+    subscription = running()
+    first, second = subscription.period_end, pricing.add_months(subscription.period_end, 1, subscription.anchor_day)
+    wish = Wish(subscription.pk, "decrease", {"Seats": 20}, when=second, reason="x")
+    planned = lifecycle.place(wish, actor=None, audience=actions.COMMAND)
+    assert actions.local_day(planned.due_at, cast.acme) == second
+    check = door.get(url(subscription, "increase"), {"seats": 30})
+    words = f"Then EUR 105.00 a month for 30 seats from {actions.date_words(first)}"
+    assert f"{words}, and EUR 70.00 a month for 20 seats from {actions.date_words(second)}, as planned." in text(check)
 
 
 def test_the_choice_stays_when_the_page_comes_again(door, shrinking, empty_queue):

@@ -29,7 +29,8 @@ class Price:
     note: str = "All amounts excl. VAT."
 
     @classmethod
-    def of(cls, quote: Quote, *, planned: bool = False, title: str = "What it costs") -> "Price":
+    def of(cls, quote: Quote, later: str, *, planned: bool = False, title: str = "What it costs") -> "Price":
+        """`later` is what each later period costs, in words; empty when none follows."""
         due = quote.due_now
         when = f"on {actions.date_words(quote.on)}" if planned else "now"
         label = f"{'Given back' if due < 0 else 'Due'} {when}"
@@ -38,7 +39,7 @@ class Price:
             due_label="For the change itself" if planned and due == 0 else label,
             due=pricing.money(abs(due), quote.currency),
             lines=tuple((line.words, pricing.money(line.amount, quote.currency)) for line in quote.lines),
-            then=f"Then {quote.later.words}." if quote.later else "Nothing is charged after it.",
+            then=f"Then {later}." if later else "Nothing is charged after it.",
         )
 
 
@@ -48,9 +49,14 @@ def of_proposal(proposal: Proposal) -> Price | None:
     if quote is None:
         return None
     if proposal.then_on:
-        price = Price.of(quote, planned=True, title=f"What the activation on {actions.date_words(quote.on)} costs")
+        price = Price.of(
+            quote,
+            proposal.later_words,
+            planned=True,
+            title=f"What the activation on {actions.date_words(quote.on)} costs",
+        )
     else:
-        price = Price.of(quote, planned=proposal.planned)
+        price = Price.of(quote, proposal.later_words, planned=proposal.planned)
     if proposal.action.call is None:
         return price
     if not quote.lines and quote.later is None and proposal.action in (actions.ACTIVATE, actions.SUSPEND):
@@ -68,11 +74,11 @@ def _nothing_later(subscription: Subscription) -> str:
 
 
 def of_order(order: Order) -> Price | None:
-    """What was quoted, and whether it is charged; None for an order that costs nothing by its nature."""
+    """What was quoted, and whether it is charged; None for one that costs nothing by its nature. At most 1 query."""
     quote = quote_of(order)
     if quote is None:
         return None
-    price = replace(Price.of(quote), title="Quoted")
+    price = Price.of(quote, lifecycle.later_words(quote, lifecycle.kept_beside(order)), title="Quoted")
     if quote.due_now == 0:
         return replace(price, due_label="For the change itself")
     charged = "given back" if quote.due_now < 0 else "charged"

@@ -19,6 +19,7 @@ from subscriptions.lifecycle.attempts import (
     apply_many,
     claim_many,
 )  # fmt: skip
+from subscriptions.lifecycle.kept import kept_beside, later_words, laters
 from subscriptions.lifecycle.orders import DISCARD, KEEP, Wish
 from subscriptions.lifecycle.periods import Pass, Taken, catch_up, due_ids, forecast, held_up, passes
 from subscriptions.lifecycle.placing import (
@@ -55,7 +56,7 @@ __all__ = [
     "STALE_QUOTE", "TOO_OLD", "Attempt", "Case", "Decision", "Figure", "Hold", "Pass", "Proposal", "Result", "Results",
     "Running", "Taken", "TakenOver", "Verdict", "Wait", "Wish", "apply", "apply_many", "approve", "catch_up",
     "claim_many", "correct", "due_for_ping", "due_ids", "figures", "finish", "forecast", "give_up", "had_trial",
-    "held_up", "is_at_renewal", "keep_company_details", "mail_code", "new_subscription", "note_details", "open_vendor",
+    "held_up", "is_at_renewal", "keep_company_details", "kept_beside", "later_words", "laters", "mail_code", "new_subscription", "note_details", "open_vendor",
     "passes", "pause_vendor", "place", "place_many", "planned_choices", "planned_words", "price_start", "propose",
     "reject", "retry", "reveal_code", "start", "sweep", "take_over", "undo", "why_not_change", "why_not_start",
     "why_not_take", "why_not_target", "why_not_undo", "would_place", "would_take_over",

@@ -6,8 +6,10 @@ from typing import Any
 
 from subscriptions import actions, pricing, quotes
 from subscriptions.actions import Action, Situation
+from subscriptions.lifecycle.kept import later_words
+from subscriptions.lifecycle.orders import KEEP
 from subscriptions.lifecycle.placing import STALE_QUOTE, activation_on, planned_choices, why_not_plan
-from subscriptions.models import SKU, Subscription
+from subscriptions.models import SKU, Order, Subscription
 from subscriptions.pricing import Quote
 from subscriptions.quotes import Pinned, Prices, When
 
@@ -42,6 +44,19 @@ class Proposal:
         """What can become of the order that is scheduled already; empty when it is not touched."""
         planned = self.planned or self.then_on is not None
         return planned_choices(self.about, self.action, planned=planned, after=self.after)
+
+    @property
+    def kept(self) -> Order | None:
+        """The scheduled order that stays beside this change, unless whoever orders it withdraws that."""
+        scheduled, choices = self.about.scheduled, self.choices
+        if scheduled is None or self.planned or scheduled.action == actions.ACTIVATE.stem:
+            return None
+        return scheduled if KEEP in choices or not choices else None
+
+    @property
+    def later_words(self) -> str:
+        """What each later period costs, in words without a full stop; empty when none follows."""
+        return later_words(self.quote, self.kept, open_choice=len(self.choices) > 1) if self.quote else ""
 
     def needs_approval(self) -> bool:
         """Must staff decide about it first? Runs 1 query."""

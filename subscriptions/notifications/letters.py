@@ -14,7 +14,7 @@ from django.template.loader import get_template, render_to_string
 from django.urls import reverse
 from django.utils.text import Truncator
 
-from subscriptions import actions, clock
+from subscriptions import actions, clock, lifecycle
 from subscriptions.models import SKU, Event, Language, Notice, Order, OrderStatus, Subscription
 from subscriptions.models.notice import STAFF_KINDS, NoticeKind
 from subscriptions.notifications.recipients import STAFF_GROUP, replacing
@@ -206,8 +206,10 @@ class _About:
         due, currency = self.quote.due_now, self.quote.currency
         name = ("Charged" if due > 0 else "Credited") if self.what == "completed" else "Price" if due > 0 else "Credit"
         found = {name: self.say("net", amount=self.tongue.money(abs(due), currency))} if due else {}
-        if self.quote.later:
-            found["Afterwards"] = self.say("net", amount=self.tongue.later(self.quote.later, currency))
+        kept = lifecycle.kept_beside(self.order) if self.order else None
+        if laters := lifecycle.laters(self.quote, kept):
+            words = self.say("then").join(self.tongue.later(one, currency) for one in laters)
+            found["Afterwards"] = self.say("net", amount=words)
         return found
 
     def links(self) -> dict[str, str]:

@@ -20,12 +20,12 @@ from subscriptions.pricing.changes import (
 )  # fmt: skip
 from subscriptions.pricing.periods import Period, add_months, days_words, every, first_period, next_period, period_at
 from subscriptions.pricing.policies import quote
-from subscriptions.pricing.quotation import Later, Line, Quote, begun
+from subscriptions.pricing.quotation import Later, Line, Quote, begun, with_plan
 from subscriptions.pricing.terms import Band, NoPrice, Terms
 
 __all__ = [
     "BY", "MINUS", "TIMES", "Activate", "Band", "Cancel", "Change", "ChangeSKU", "Convert", "EndOfPeriod", "Later",
     "Line", "NextPeriod", "NoPrice", "Paid", "Period", "Quote", "SetSeats", "Standing", "Start", "Terms",
     "add_months", "begun", "days_words", "every", "first_period", "minor_units", "money", "next_period", "period_at",
-    "quote", "rounded", "unit_money",
+    "quote", "rounded", "unit_money", "with_plan",
 ]  # fmt: skip

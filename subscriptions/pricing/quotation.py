@@ -86,5 +86,25 @@ def begun(quote: Quote, period: Period) -> Quote:
     return replace(quote, on=period.start, lines=lines, later=later)
 
 
+def with_plan(later: Later | None, plan: Quote | None) -> tuple[Later, ...]:
+    """What each later period costs beside a change that is planned: `later` until it comes true, its own from then on.
+
+    One of them where the plan comes true before any later period begins; none where it ends the subscription by then.
+    """
+    if later is None or plan is None:
+        return () if later is None else (later,)
+    planned = plan.later
+    if planned is None:
+        return (later,) if later.starts < plan.on else ()
+    starts = planned.starts
+    if any(line.amount == planned.amount and line.covers.start == plan.on for line in plan.lines):
+        # A change of SKU bills the first of its periods itself.
+        starts = plan.on
+    starts = max(starts, later.starts)
+    words = planned.words.replace(day_words(planned.starts), day_words(starts))
+    planned = replace(planned, starts=starts, words=words)
+    return (planned,) if starts == later.starts else (later, planned)
+
+
 def _text(value: Decimal | date) -> str:
     return f"{value:f}" if isinstance(value, Decimal) else value.isoformat()

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlencode
 
-from django.db.models import F
+from django.db.models import F, FilteredRelation, Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import NoReverseMatch, reverse
@@ -10,7 +10,7 @@ from django_htmx.middleware import HtmxDetails
 
 from subscriptions import actions
 from subscriptions.actions import STOREFRONT, Action, NotAllowed, Situation
-from subscriptions.models import Account, Member, Order, Role, Subscription, User
+from subscriptions.models import Account, Member, Order, OrderStatus, Role, Subscription, User
 from subscriptions.storefront import targets
 from subscriptions.viewing import Sight
 
@@ -35,12 +35,21 @@ def subscription_or_404(request: SignedIn, pk: int) -> Subscription:
 
 
 def situation_or_404(request: SignedIn, pk: int) -> Situation:
-    """The subscription with its terms and the person's role, in 1 query: for prices, which no order changes."""
+    """The subscription with its terms, the person's role and what is planned, in 1 query: for prices and no more."""
     rows = Subscription.objects.visible_to(request.eyes).select_related("sku__product", "account")
-    found = rows.annotate(role=F("account__members__role")).filter(pk=pk).first()
+    rows = rows.annotate(
+        role=F("account__members__role"),
+        planned=FilteredRelation("orders", condition=Q(orders__status=OrderStatus.SCHEDULED)),
+        planned_action=F("planned__action"),
+        planned_after=F("planned__after"),
+        planned_quote=F("planned__quote"),
+    )
+    found = rows.filter(pk=pk).first()
     if found is None:
         raise Http404
-    return Situation(found, request.eyes, STOREFRONT, Role(found.role))
+    planned = Order(action=found.planned_action, after=found.planned_after, quote=found.planned_quote)
+    scheduled = planned if planned.action else None
+    return Situation(found, request.eyes, STOREFRONT, Role(found.role), scheduled=scheduled)
 
 
 def order_or_404(request: SignedIn, pk: int) -> Order:

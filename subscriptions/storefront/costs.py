@@ -6,7 +6,7 @@ Every figure comes from `pricing`; nothing here computes one.
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from subscriptions import actions, pricing
+from subscriptions import actions, lifecycle, pricing
 from subscriptions.models import Order, OrderStatus
 from subscriptions.pricing import Period, Quote
 from subscriptions.quotes import next_charge, per_period, per_seat, quote_of
@@ -47,7 +47,7 @@ class Price:
 
     @classmethod
     def of(cls, quote: Quote, title: str, *, planned: bool = False, why: str = "", then: str | None = None) -> "Price":
-        """`then` is a sentence about later periods; by default it says what each of them costs."""
+        """`then` is a sentence about later periods; by default what each of them costs without any plan."""
         due = quote.due_now
         when = f"on {actions.date_words(quote.on)}" if planned and due else "now"
         if then is None:
@@ -94,18 +94,18 @@ def _why_nothing(proposal: Proposal) -> str:
 
 
 def then_words(proposal: Proposal) -> str:
-    """What each later period costs, and from when; empty when none follows."""
-    later, subscription = proposal.quote and proposal.quote.later, proposal.subscription
+    """What each later period costs, and from when, also by a plan that stays; empty when none follows."""
+    later, subscription, words = proposal.quote and proposal.quote.later, proposal.subscription, proposal.later_words
     if not later:
         return ""
     if not subscription.auto_renew and subscription.term_end and later.starts >= subscription.term_end:
         ends = actions.date_words(subscription.term_end)
-        return f"The term ends on {ends} and is not renewed by itself. If you renew it: {later.words}."
+        return f"The term ends on {ends} and is not renewed by itself. If you renew it: {words}."
     if proposal.planned and proposal.action is actions.DECREASE:
         each = f"{pricing.money(later.amount, subscription.currency)} {pricing.every(later.months)}"
         until = actions.date_words(proposal.on)
         return f"You pay for {subscription.seats:,} until {until}, then {each} for {later.seats:,}."
-    return f"Then {later.words}."
+    return f"Then {words}."
 
 
 # --- an order --------------------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ _IN_VAIN = (OrderStatus.FAILED, OrderStatus.REJECTED, OrderStatus.WITHDRAWN)
 def of_order(order: Order) -> Price | None:
     """The receipt: what was quoted, and whether it is charged; None when there is nothing to say of money.
 
-    Needs `subscription__account` loaded; runs 1 query for a start that is done.
+    Needs `subscription__account` loaded; runs at most 1 query.
     """
     currency = order.subscription.currency
     if order.action == actions.CORRECT.stem:
@@ -129,7 +129,8 @@ def of_order(order: Order) -> Price | None:
     if order.status in _IN_VAIN:
         why = f"{amount} {'were' if due > 0 else 'would have been given back; they were'} quoted." if due else ""
         return Price("Price", due_label="Nothing was charged", due=pricing.money(Decimal(), currency), why=why)
-    price = Price.of(quote, "Price")
+    words = lifecycle.later_words(quote, lifecycle.kept_beside(order))
+    price = Price.of(quote, "Price", then=f"Then {words}." if words else "")
     if due == 0:
         return replace(price, due_label="For the change itself")
     return replace(price, due_label=_when_charged(order, "credited" if due < 0 else "charged"))
