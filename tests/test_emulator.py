@@ -273,7 +273,7 @@ def test_strict_profile_refuses_every_repeat(wire: Wire, control: Control) -> No
     control.set_profile("in-place")
     assert wire.send(activate("A", 6)).code() is None
     with pytest.raises(ControlError, match="loose"):
-        control.set_profile("loose")  # type: ignore[arg-type]
+        control.set_profile("loose")
 
 
 def test_a_provider_is_held_to_its_contract(wire: Wire, control: Control) -> None:
@@ -386,7 +386,7 @@ def test_a_container_that_cannot_be_answered_is_refused_whole(wire: Wire, contro
 def test_other_methods_and_chunks_are_declined(emulator: EmulatorProcess, wire: Wire) -> None:
     assert wire.http.get(emulator.url).status_code == 405
     assert wire.http.put(emulator.url, content=b"x").status_code == 501
-    assert wire.read(wire.post(iter([GOOD]))).fault == "Client"  # type: ignore[arg-type]
+    assert wire.read(wire.post(iter([GOOD]))).fault == "Client"
 
 
 # --- outside changes, journal, clock ---------------------------------------------------------------------------------

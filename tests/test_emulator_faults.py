@@ -237,13 +237,13 @@ def test_answers_about_something_else(wire: Wire, control: Control) -> None:
         control.add_fault(name, subscriber="B", kinds=["Activate"])
         response = wire.post(wire.body(*(activate(one, seats) for one in batch), transaction_id=name))
         answer = wire.read(response)
-        under.elements = response.text.count("<sub:Activate")  # type: ignore[attr-defined]
+        under.elements = response.text.count("<sub:Activate")
         return {unit: (answer.get("SubscriberId", unit), answer.code(unit)) for unit in sorted(answer.parts)}
 
     whole = {0: ("A", None), 1: ("B", None), 2: ("C", None)}
     assert under("applied-missing-item", 2) == {0: whole[0], 2: whole[2]}
     assert under("applied-item-twice", 3) == whole
-    assert under.elements == 4  # type: ignore[attr-defined]
+    assert under.elements == 4
     assert under("applied-unknown-unit", 4) == {0: whole[0], 2: whole[2], 3: ("B", None)}
     assert under("applied-wrong-subscriber", 5) == {**whole, 1: ("NOT-B", None)}
     assert under("applied-item-error", 6) == {**whole, 1: ("B", 99)}

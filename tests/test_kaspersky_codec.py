@@ -31,7 +31,7 @@ def parse(xml: bytes | str) -> ET.Element:
 def written(
     *items: codec.Item,
     transaction_id: str = "T1",
-    password: str = "word",  # noqa: S107 - nobody's
+    password: str = "word",
 ) -> ET.Element:
     return parse(
         codec.write_request(items, transaction_id=transaction_id, timestamp=NOON, username="user", password=password)

@@ -176,7 +176,7 @@ def test_history_cannot_be_deleted(factory):
     with pytest.raises((DatabaseError, ProtectedError)), transaction.atomic():
         row.delete()
     with pytest.raises(DatabaseError, match=r"Cannot .*delete"), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(f"DELETE FROM {row._meta.db_table} WHERE id = %s", [row.pk])  # noqa: S608 - a table of ours
+        cursor.execute(f"DELETE FROM {row._meta.db_table} WHERE id = %s", [row.pk])
 
 
 def test_events_are_append_only():

@@ -88,7 +88,7 @@ class Wire:
         *items: Sent,
         transaction_id: str | None = None,
         user: str = "seatdesk",
-        password: str = "emulator-only",  # noqa: S107 - the emulator's own default
+        password: str = "emulator-only",
         units: list[str] | None = None,
         timestamp: str | None = None,
     ) -> bytes:

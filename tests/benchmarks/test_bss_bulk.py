@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from subscriptions import clock, lifecycle
 from subscriptions.bulk import CHUNK, drafts, tasks
 from subscriptions.models import BulkRun, Subscription
-from tests.benchmarks.test_bulk import ROWS, say, subscriptions, timed
+from tests.benchmarks.test_bulk import ROWS, subscriptions, timed
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_queue")]
 
@@ -20,7 +20,7 @@ RUNS = "/bss/subscriptions/bulkrun/"
 
 def show(name, seconds, yardstick=None):
     ratio = f"{seconds / yardstick:>7.2f}" if yardstick else ""
-    say(f"{name:<66}{seconds:>9.3f} s{ratio}")
+    print(f"{name:<66}{seconds:>9.3f} s{ratio}")
 
 
 def insert_by_plain_sql():
@@ -55,7 +55,7 @@ def test_chosen_looked_at_placed_and_shown(action, entered, cast, signed_in, mon
     browser = signed_in(cast.operator)
     browser.get("/bss/")
     plain, alone = timed(insert_by_plain_sql), timed(read_alone)
-    say(f"\n{ROWS:,} rows, {action}")
+    print(f"\n{ROWS:,} rows, {action}")
     chosen = {"which": "matching", "list": "status=active", "action": action}
     show("POST of all that match the filter, to the run's page", timed(lambda: browser.post(f"{RUNS}choose/", chosen)))
     show("yardstick: INSERT .. SELECT of as many rows alone", plain)

@@ -30,10 +30,6 @@ PLAIN_BATCH = 5_000
 TOGETHER = 500
 
 
-def say(line):
-    print(line)  # noqa: T201 - it is what a benchmark is for
-
-
 def timed(act):
     begun = time.perf_counter()
     act()
@@ -41,10 +37,10 @@ def timed(act):
 
 
 def show(title, rate, yardsticks):
-    say(f"\n{title}")
-    say(f"{'ours':<66}{rate:>9,.0f} /s")
+    print(f"\n{title}")
+    print(f"{'ours':<66}{rate:>9,.0f} /s")
     for name, other in yardsticks.items():
-        say(f"{name:<66}{other:>9,.0f} /s{rate / other:>7.2f}")
+        print(f"{name:<66}{other:>9,.0f} /s{rate / other:>7.2f}")
 
 
 class Peak:
@@ -248,9 +244,9 @@ def test_clicks_while_bulk_work_runs(emulator, tmp_path, settings):
         alone = clicks(rest[150:], lambda: True)
     finally:
         worker.stop()
-    say(f"\nA click to its completed order, one worker, {ROWS:,} suspensions waiting: median, at most, clicks")
+    print(f"\nA click to its completed order, one worker, {ROWS:,} suspensions waiting: median, at most, clicks")
     for name, seconds in (("while they are carried out", meanwhile), ("afterwards", alone)):
-        say(f"{name:<66}{statistics.median(seconds):>9.3f} s {max(seconds):>7.3f} s {len(seconds):>5}")
+        print(f"{name:<66}{statistics.median(seconds):>9.3f} s {max(seconds):>7.3f} s {len(seconds):>5}")
 
 
 def test_from_the_start_to_every_order_completed(emulator_process, emulator, tmp_path, settings):
@@ -296,4 +292,4 @@ def test_from_the_start_to_every_order_completed(emulator_process, emulator, tmp
         },
     )
     for name, most in peak.most.items():
-        say(f"{'most memory of the ' + name:<66}{most:>9,.0f} MB")
+        print(f"{'most memory of the ' + name:<66}{most:>9,.0f} MB")

@@ -26,10 +26,10 @@ ORDERS = 50
 
 def show(title, lines):
     """`lines`: name -> seconds measured."""
-    print(f"\n{title}\n{'':<44}{'median':>10}{'p95':>10}{'n':>6}")  # noqa: T201 - it is what a benchmark is for
+    print(f"\n{title}\n{'':<44}{'median':>10}{'p95':>10}{'n':>6}")
     for name, seconds in lines.items():
         p95 = statistics.quantiles(seconds, n=20)[-1]
-        print(f"{name:<44}{statistics.median(seconds) * 1000:>7.1f} ms{p95 * 1000:>7.1f} ms{len(seconds):>6}")  # noqa: T201
+        print(f"{name:<44}{statistics.median(seconds) * 1000:>7.1f} ms{p95 * 1000:>7.1f} ms{len(seconds):>6}")
 
 
 def timed(act, times=ORDERS):
@@ -100,7 +100,7 @@ def test_click_to_completed(subscriptions, worker, emulator):
             "yardstick: bare commit": timed(bare_commit),
         },
     )
-    print(f"{ORDERS} at once: {together:.2f} s, {ORDERS / together:.0f} orders/s")  # noqa: T201
+    print(f"{ORDERS} at once: {together:.2f} s, {ORDERS / together:.0f} orders/s")
 
 
 def test_queries_of_one_order(subscriptions, emulator, empty_queue):
@@ -122,4 +122,4 @@ def test_queries_of_one_order(subscriptions, emulator, empty_queue):
             "yardstick: bare commit": timed(bare_commit),
         },
     )
-    print(f"SQL statements: placing {max(queries)[0]}, fulfilling {max(queries)[1]}")  # noqa: T201
+    print(f"SQL statements: placing {max(queries)[0]}, fulfilling {max(queries)[1]}")

@@ -21,10 +21,6 @@ ROWS = int(os.environ.get("DASHBOARD_ROWS", "100000"))
 PAGES = 60
 
 
-def say(line):
-    print(line)  # noqa: T201 - it is what a benchmark is for
-
-
 def timed(act):
     begun = time.perf_counter()
     act()
@@ -77,25 +73,27 @@ def test_the_start_page_and_its_figures(cast, signed_in):
     generated.fill(ROWS, accounts=max(ROWS // 8, generated.FEWEST_ACCOUNTS), seed=0)
     run(SECOND_ORDERS, clock.now())
     generated.analyse()
-    say(f"\n{Subscription.objects.count():,} subscriptions, {Order.objects.count():,} orders")
+    print(f"\n{Subscription.objects.count():,} subscriptions, {Order.objects.count():,} orders")
 
     plain = min(timed(lambda: run(PLAIN)) for _ in range(3))
     first = timed(figures.refresh)
     again = min(timed(figures.refresh) for _ in range(3))
     runs = min(timed(figures.what_runs) for _ in range(3))
-    say(f"{'count of the figures, again / the first of a base':<58}{again:>9,.0f} ms{first:>9,.0f} ms")
-    say(f"{'  of that, what runs':<58}{runs:>9,.0f} ms")
-    say(f"{'yardstick: the same sums by SQL alone':<58}{plain:>9,.0f} ms")
-    say(f"{'ratio':<58}{again / plain:>9.2f}")
+    print(f"{'count of the figures, again / the first of a base':<58}{again:>9,.0f} ms{first:>9,.0f} ms")
+    print(f"{'  of that, what runs':<58}{runs:>9,.0f} ms")
+    print(f"{'yardstick: the same sums by SQL alone':<58}{plain:>9,.0f} ms")
+    print(f"{'ratio':<58}{again / plain:>9.2f}")
 
     full = pages(browser)
     with CaptureQueriesContext(connection) as queries:
         browser.get("/bss/")
     asked = sum(float(one["time"]) for one in queries) * 1000
-    say(f"{'start page: median, p95':<58}{statistics.median(full):>9,.1f} ms{p95(full):>9,.1f} ms")
-    say(f"{f'  its {len(queries)} statements together':<58}{asked:>9,.1f} ms")
-    say(f"{'yardstick: the same page of an empty base':<58}{statistics.median(empty):>9,.1f} ms{p95(empty):>9,.1f} ms")
-    say(f"{'ratio':<58}{statistics.median(full) / statistics.median(empty):>9.2f}{p95(full) / p95(empty):>12.2f}")
+    print(f"{'start page: median, p95':<58}{statistics.median(full):>9,.1f} ms{p95(full):>9,.1f} ms")
+    print(f"{f'  its {len(queries)} statements together':<58}{asked:>9,.1f} ms")
+    print(
+        f"{'yardstick: the same page of an empty base':<58}{statistics.median(empty):>9,.1f} ms{p95(empty):>9,.1f} ms"
+    )
+    print(f"{'ratio':<58}{statistics.median(full) / statistics.median(empty):>9.2f}{p95(full) / p95(empty):>12.2f}")
     for one in sorted(queries, key=lambda one: -float(one["time"]))[:3]:
-        say(f"  {float(one['time']) * 1000:>6,.0f} ms  {one['sql'].strip()[:100]}")
-    say(f"{DailyFigures.objects.count()} days of figures")
+        print(f"  {float(one['time']) * 1000:>6,.0f} ms  {one['sql'].strip()[:100]}")
+    print(f"{DailyFigures.objects.count()} days of figures")

@@ -36,10 +36,6 @@ PLAIN = """
 """
 
 
-def say(line):
-    print(line)  # noqa: T201 - it is what a benchmark is for
-
-
 def timed(act):
     begun = time.perf_counter()
     result = act()
@@ -89,13 +85,13 @@ def test_export_of_subscriptions(tmp_path):
         command("export_subscriptions", "--out", tmp_path / "all.xlsx") if ROWS <= MOST_IN_A_WORKBOOK else (0, 0)
     )
     load = Path("/proc/loadavg").read_text().split()[0]
-    say(f"\nExport of {ROWS:,} subscriptions, one process with its start; load {load}, rows made in {making:.0f} s")
-    say(f"{'CSV':<58}{ROWS / seconds:>9,.0f} /s")
+    print(f"\nExport of {ROWS:,} subscriptions, one process with its start; load {load}, rows made in {making:.0f} s")
+    print(f"{'CSV':<58}{ROWS / seconds:>9,.0f} /s")
     for name, other in (("COPY of the same columns, as they lie", limit), ("the same, by ID", ordered)):
-        say(f"{'yardstick: ' + name:<58}{ROWS / other:>9,.0f} /s{other / seconds:>7.2f}")
-    say(f"{'most memory: CSV of all, of none':<58}{peak:>9,} MB{least:>6,} MB")
+        print(f"{'yardstick: ' + name:<58}{ROWS / other:>9,.0f} /s{other / seconds:>7.2f}")
+    print(f"{'most memory: CSV of all, of none':<58}{peak:>9,} MB{least:>6,} MB")
     if workbook:
-        say(f"{'XLSX':<58}{ROWS / workbook:>9,.0f} /s{held:>9,} MB")
+        print(f"{'XLSX':<58}{ROWS / workbook:>9,.0f} /s{held:>9,} MB")
 
 
 def test_export_of_orders(tmp_path):
@@ -104,5 +100,5 @@ def test_export_of_orders(tmp_path):
     many.orders(ROWS, "completed")
     seconds, peak = command("export_orders", "--out", tmp_path / "orders.csv")
     load = Path("/proc/loadavg").read_text().split()[0]
-    say(f"\nExport of {ROWS:,} orders, one process with its start; load {load}")
-    say(f"{'CSV':<58}{ROWS / seconds:>9,.0f} /s{peak:>9,} MB")
+    print(f"\nExport of {ROWS:,} orders, one process with its start; load {load}")
+    print(f"{'CSV':<58}{ROWS / seconds:>9,.0f} /s{peak:>9,} MB")

@@ -21,10 +21,6 @@ ROUNDS = 60
 BSS = "/bss/subscriptions"
 
 
-def say(line):
-    print(line)  # noqa: T201 - it is what a benchmark is for
-
-
 def owner_of(account):
     return User.objects.get(memberships__account=account)
 
@@ -97,16 +93,16 @@ def test_lists(cast, signed_in):
     generated.analyse()
     seconds = time.perf_counter() - begun
     large = measured(pages(*browsers))
-    say(f"\n{'':<46}{FEW:>13,} rows{MANY:>13,} rows{'ratio':>9}")
-    say(f"{'milliseconds':<46}{'median':>9}{'p95':>9}{'median':>9}{'p95':>9}{'median':>9}{'p95':>7}")
+    print(f"\n{'':<46}{FEW:>13,} rows{MANY:>13,} rows{'ratio':>9}")
+    print(f"{'milliseconds':<46}{'median':>9}{'p95':>9}{'median':>9}{'p95':>9}{'median':>9}{'p95':>7}")
     for name, (median, p95) in small.items():
         median_then, p95_then = large[name]
         ratios = f"{median_then / median:>9.2f}{p95_then / p95:>7.2f}"
-        say(f"{name:<46}{median:>9.1f}{p95:>9.1f}{median_then:>9.1f}{p95_then:>9.1f}{ratios}")
+        print(f"{name:<46}{median:>9.1f}{p95:>9.1f}{median_then:>9.1f}{p95_then:>9.1f}{ratios}")
     largest = Account.objects.get(pk=Subscription.objects.filter(pk__gte=key).order_by("account_id")[0].account_id)
     browser = signed_in(owner_of(largest))
     alone = measured({"": (browser, lambda: "/subscriptions/"), "s": (browser, lambda: "/subscriptions/?q=cloud+plus")})
     for name, title in (("", "customer with {:,}"), ("s", "  search by product")):
         title = title.format(largest.subscriptions.count())
-        say(f"{title:<46}{'':>9}{'':>9}{alone[name][0]:>9.1f}{alone[name][1]:>9.1f}")
-    say(f"{(MANY - FEW) / seconds:,.0f} subscriptions were generated in a second, with all that belongs to them")
+        print(f"{title:<46}{'':>9}{'':>9}{alone[name][0]:>9.1f}{alone[name][1]:>9.1f}")
+    print(f"{(MANY - FEW) / seconds:,.0f} subscriptions were generated in a second, with all that belongs to them")

@@ -14,7 +14,7 @@ from subscriptions.actions import COMMAND
 from subscriptions.models import Subscription, VendorCall
 from subscriptions.vendors import port
 from tests import many
-from tests.benchmarks.test_bulk import Peak, provision, say, show, timed
+from tests.benchmarks.test_bulk import Peak, provision, show, timed
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("empty_queue")]
 
@@ -64,7 +64,7 @@ def test_reconcile(emulator_process, emulator, settings):
         rate,
         {"the same again, all of it known": again, "yardstick: the bare containers": bare},
     )
-    say(f"{'most memory of this process before and after':<66}{before:>9,.0f} MB{after:>9,.0f} MB")
+    print(f"{'most memory of this process before and after':<66}{before:>9,.0f} MB{after:>9,.0f} MB")
     for name, most in peak.most.items():
-        say(f"{'most memory of the ' + name:<66}{most:>9,.0f} MB")
-    say(f"{'load of the machine':<66}{os.getloadavg()[0]:>9.1f}")
+        print(f"{'most memory of the ' + name:<66}{most:>9,.0f} MB")
+    print(f"{'load of the machine':<66}{os.getloadavg()[0]:>9.1f}")

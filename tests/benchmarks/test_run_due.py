@@ -22,10 +22,6 @@ ALL, DUE = 100_000, 20_000
 PLAIN_BATCH = 5_000
 
 
-def say(line):
-    print(line)  # noqa: T201 - it is what a benchmark is for
-
-
 def memory():
     """What this process holds now, in MB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
@@ -107,17 +103,17 @@ def test_renewals():
     plain = DUE / plain_seconds
     assert Charge.objects.count() == 2 * DUE
 
-    say(f"\n{DUE:,} renewals among {ALL:,} subscriptions, one process, batches of {lifecycle.periods.BATCH}")
-    say(f"{'run_due':<58}{ours:>9,.0f} /s")
-    say(f"{'yardstick: the same rows by set-based SQL':<58}{plain:>9,.0f} /s")
-    say(f"{'ratio':<58}{ours / plain:>9.2f}")
+    print(f"\n{DUE:,} renewals among {ALL:,} subscriptions, one process, batches of {lifecycle.periods.BATCH}")
+    print(f"{'run_due':<58}{ours:>9,.0f} /s")
+    print(f"{'yardstick: the same rows by set-based SQL':<58}{plain:>9,.0f} /s")
+    print(f"{'ratio':<58}{ours / plain:>9.2f}")
     slowest, middle = max(seconds) * 1000, statistics.median(seconds) * 1000
-    say(f"{'a batch holds its locks for: median, at most':<58}{middle:>9,.0f} ms{slowest:>7,.0f} ms")
-    say(f"{'forecast, nothing written':<58}{DUE / forecast:>9,.0f} /s")
-    say(f"{'finding all that are due':<58}{found * 1000:>9,.1f} ms")
-    say(f"{'nothing due, all':<58}{statistics.median(idle) * 1000:>9,.2f} ms")
-    say(f"{'nothing due, one (asked by every order)':<58}{statistics.median(named) * 1000:>9,.2f} ms")
-    say(f"{'memory held: before, after a tenth, after all':<58}{before:>9,.1f} MB{held[len(held) // 10]:>7,.1f} MB"
+    print(f"{'a batch holds its locks for: median, at most':<58}{middle:>9,.0f} ms{slowest:>7,.0f} ms")
+    print(f"{'forecast, nothing written':<58}{DUE / forecast:>9,.0f} /s")
+    print(f"{'finding all that are due':<58}{found * 1000:>9,.1f} ms")
+    print(f"{'nothing due, all':<58}{statistics.median(idle) * 1000:>9,.2f} ms")
+    print(f"{'nothing due, one (asked by every order)':<58}{statistics.median(named) * 1000:>9,.2f} ms")
+    print(f"{'memory held: before, after a tenth, after all':<58}{before:>9,.1f} MB{held[len(held) // 10]:>7,.1f} MB"
         f"{held[-1]:>7,.1f} MB")  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from subscriptions.sheets import Sheet
 from subscriptions.takeover import Base
 from subscriptions.vendors import port
 from subscriptions.vendors.port import Secret
-from tests.benchmarks.test_bulk import ROWS, Peak, in_containers, say, show, timed
+from tests.benchmarks.test_bulk import ROWS, Peak, in_containers, show, timed
 from tests.factories import AccountFactory, SKUFactory
 from tests.many import BANDS
 from tests.worker_process import database_url
@@ -176,7 +176,7 @@ def test_without_the_vendor_check(base, tmp_path):
             "yardstick: the same rows by COPY and plain set-based SQL": ROWS / plain,
         },
     )
-    say(f"{'most memory of the command':<66}{most:>9,.0f} MB")
+    print(f"{'most memory of the command':<66}{most:>9,.0f} MB")
 
 
 def test_with_the_vendor_check(base, emulator, settings):

@@ -58,5 +58,5 @@ def _commit_or_die(self: Any) -> None:
 
 if _point:
     # Only in a process that is to die: pytest itself imports this module for its names.
-    transport._Stream.read = _read_or_die  # type: ignore[method-assign]
-    BaseDatabaseWrapper._commit = _commit_or_die  # type: ignore[method-assign]
+    transport._Stream.read = _read_or_die
+    BaseDatabaseWrapper._commit = _commit_or_die

@@ -77,8 +77,10 @@ def test_killed_and_resumed(known, empty_afterwards, emulator, tmp_path):
         while killed < KILLS:
             # The next one starts while this one works, and both are on the same rows for a while.
             at_work, next_one, placed = next_one, command(run), placed_of(run)
-            begun = lambda at=at_work, n=placed: placed_of(run) > n or at.poll() is not None  # noqa: E731
-            wait_until(begun, seconds=30, every=0.005)
+            wait_until(
+                lambda at=at_work, before=placed: placed_of(run) > before or at.poll() is not None,
+                seconds=30, every=0.005,
+            )  # fmt: skip
             time.sleep(dice.uniform(0, 0.25))
             at_work.kill()
             killed += at_work.wait() == -9
