@@ -41,6 +41,8 @@ class Act:
         return all(user.has_perm(action.permission) for action in self.actions)
 
     def title(self, run: BulkRun) -> str:
+        if run.choosing is not None:
+            return f"{self.label}: subscriptions that are being chosen"
         return f"{self.label}: {number_of(run.total)}"
 
 

@@ -175,10 +175,14 @@ class CancelManyForm(BulkForm):
         super().__init__(*args, **kwargs)
         earliest = actions.date_words(_today() - quotes.BACK_DATED)
         self.fields["on"].help_text = f"For a back-dated end only: {earliest} or later, in the period that runs."
-        self.fields["typed"].help_text = (
-            f"For an end now or back-dated, type {self.run.total}, the number that was chosen: a cancelled "
-            "subscription does not come back."
-        )
+        told = f"For an end now or back-dated, type {self._many}: a cancelled subscription does not come back."
+        self.fields["typed"].help_text = told
+
+    @property
+    def _many(self) -> str:
+        # The page keeps this sentence when all of them are chosen.
+        chosen = "the number that was chosen"
+        return f"{self.run.total}, {chosen}" if self.run.choosing is None else f"{chosen}, once all of them are"
 
     @classmethod
     def at_first(cls) -> dict[str, Any] | None:
@@ -203,7 +207,9 @@ class CancelManyForm(BulkForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         final = cleaned.get("ends") in (NOW, BACK_DATED)
-        if self.confirming and final and cleaned.get("typed", "").replace(",", "") != str(self.run.total):
+        if self.confirming and final and self.run.choosing is not None:
+            self.add_error("typed", "Not all of them are chosen yet. Wait until they are, then type how many.")
+        elif self.confirming and final and cleaned.get("typed", "").replace(",", "") != str(self.run.total):
             self.add_error("typed", f"Type {self.run.total} to show that you mean all of them.")
         return cleaned
 

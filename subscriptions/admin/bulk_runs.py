@@ -254,6 +254,8 @@ def page(request: HttpRequest, run: BulkRun, form: BulkForm | None = None, statu
 def _before(request: HttpRequest, run: BulkRun, act: Act, form: BulkForm | None) -> dict[str, Any]:
     seen = bulk.preview_of(run)
     shown: dict[str, Any] = {"seen": seen, "form": form or act.form(run=run), "waiting": bool(seen and not seen.at)}
+    if run.choosing is not None:
+        return shown | {"sum": f"{run.total:,} chosen so far.", "waiting": not run.stopped_because}
     if seen is None:
         return shown
     complete = bool(seen.at)

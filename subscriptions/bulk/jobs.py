@@ -49,8 +49,10 @@ def resume(run: BulkRun) -> None:
 
 def wake() -> list[int]:
     """Owe a job to each run of BSS that is at work and has lost its own; returns their keys."""
-    unseen = Q(status=RunStatus.DRAFT, preview__isnull=False) & ~Q(preview__has_key="at")
-    at_work = BulkRun.objects.filter(Q(status=RunStatus.RUNNING) | unseen, audience=BSS)
+    choosing = Q(choosing__isnull=False)
+    unseen = Q(preview__isnull=False) & ~Q(preview__has_key="at")
+    drafts = Q(choosing | unseen, status=RunStatus.DRAFT, stopped_because="")
+    at_work = BulkRun.objects.filter(Q(status=RunStatus.RUNNING) | drafts, audience=BSS)
     with transaction.atomic(durable=True):
         tasks = [(PLACE if run.status == RunStatus.RUNNING else LOOK, run) for run in at_work]
         return [run.pk for task, run in tasks if owe(task, run, unless_at_work=True)]

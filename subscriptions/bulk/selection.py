@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
 from django.core.exceptions import EmptyResultSet
 from django.db import connection, models
+from django.db.models import Max
 
 from subscriptions import filters
 from subscriptions.filters import subscription_id
@@ -55,17 +56,56 @@ class Filtered:
             yield Line(position, pk, self.after)
 
     def write(self, run: BulkRun) -> None:
-        try:
-            found, parameters = self.subscriptions.order_by().values("pk").query.sql_with_params()
-        except EmptyResultSet:
-            return
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO subscriptions_bulkrow {_COLUMNS}"  # noqa: S608 - Django's own SQL, with its parameters
-                " SELECT %s, row_number() OVER (ORDER BY id), id, '', %s::jsonb, 'waiting', '', ''"
-                f" FROM ({found}) AS found(id)",
-                [run.pk, json.dumps(self.after), *parameters],
-            )
+        _write(run, self.subscriptions.order_by(), self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed(Filtered):
+    """Those that words find in a list, by which they can be found again."""
+
+    asked: tuple[tuple[str, str], ...] = ()
+
+    def few(self, at_most: int) -> Filtered | None:
+        """Those that there are now, or None when they are more than so many. Two queries at most, whatever there is."""
+        keys = list(self.subscriptions.order_by().values_list("pk", flat=True)[: at_most + 1])
+        return None if len(keys) > at_most else replace(ticked(keys), words=self.words)
+
+    def later(self) -> dict[str, Any]:
+        """As `BulkRun.choosing`: all of them are still to be written; what is made from now on is none of them."""
+        last = Subscription.objects.aggregate(last=Max("pk"))["last"] or 0
+        return {"words": [list(one) for one in self.asked], "since": 0, "to": last}
+
+
+def write_next(run: BulkRun, at_most: int) -> None:
+    """Store the next rows of those that a run is `choosing`, by ID, with how far it is; in the caller's transaction.
+
+    Needs the run locked. Raises BadFilter where the words find nothing any more that they have found.
+    """
+    choosing: Any = run.choosing
+    found = narrowed((name, typed) for name, typed in choosing["words"]).subscriptions
+    left = found.filter(pk__gt=choosing["since"], pk__lte=choosing["to"]).order_by("pk")
+    written, last = _write(run, left[:at_most], {})
+    run.total += written
+    run.choosing = {**choosing, "since": last} if written == at_most else None
+    run.save(update_fields=["total", "choosing"])
+
+
+def _write(run: BulkRun, found: models.QuerySet[Subscription], after: dict[str, Any]) -> tuple[int, int]:
+    """Rows behind those that the run has; how many they are, and the last key."""
+    try:
+        keys, parameters = found.values("pk").query.sql_with_params()
+    except EmptyResultSet:
+        return 0, 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH written AS (INSERT INTO subscriptions_bulkrow {_COLUMNS}"  # noqa: S608 - Django's own SQL
+            " SELECT %s, %s + row_number() OVER (ORDER BY id), id, '', %s::jsonb, 'waiting', '', ''"
+            f" FROM ({keys}) AS found(id) RETURNING subscription_id)"
+            " SELECT count(*), coalesce(max(subscription_id), 0) FROM written",
+            [run.pk, run.total, json.dumps(after), *parameters],
+        )
+        written, last = cursor.fetchone()
+        return written, last
 
 
 def ticked(keys: Collection[int]) -> Filtered:
@@ -73,11 +113,12 @@ def ticked(keys: Collection[int]) -> Filtered:
     return Filtered(Subscription.objects.filter(pk__in=keys), "ticked in the list")
 
 
-def narrowed(words: Iterable[tuple[str, str]]) -> Filtered:
+def narrowed(words: Iterable[tuple[str, str]]) -> Narrowed:
     """All that a list shows that is narrowed by these words. Raises BadFilter."""
     words = [(name, typed.strip()) for name, typed in words if typed.strip()]
     said = [f"{'search' if name == 'q' else name} {_label(name, typed)}" for name, typed in words]
-    return Filtered(filters.narrow(Subscription.objects.all(), words), ", ".join(said) or "all subscriptions")
+    found = filters.narrow(Subscription.objects.all(), words)
+    return Narrowed(found, ", ".join(said) or "all subscriptions", asked=tuple(words))
 
 
 def _label(name: str, typed: str) -> str:

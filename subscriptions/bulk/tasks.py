@@ -20,7 +20,7 @@ SLICE = 4.0
 
 @app.task(name=jobs.LOOK, queue="bulk", priority=jobs.PRIORITY[jobs.LOOK])
 def look(run_id: int) -> None:
-    """Look at a slice of a draft, and see to the next one. Safe to run twice, late, and after it was confirmed."""
+    """Choose or look at a slice of a draft, and see to the next one. Safe twice, late, and after it was confirmed."""
     if run := BulkRun.objects.select_related("actor").filter(pk=run_id).first():
         _slice(jobs.LOOK, run, _looks(run))
 

@@ -52,8 +52,9 @@ class BulkRun(models.Model):
     `status` is that of placing: a run whose process was lost stays `running`, and whoever resumes it goes on. `placed`
     and `refused` count the rows that were decided about, with each of its transactions; what became of placed ones is
     told by their orders. A `draft` was chosen in BSS and is not confirmed: `given` and `reason` can still change,
-    `preview` keeps what would happen, and it is deleted when nobody confirms it. `stopped_because` is a sentence where
-    no person stopped it.
+    `preview` keeps what would happen, and it is deleted when nobody confirms it. While `choosing` is not null, more
+    rows are still to be written of those that its words find, and `total` counts those that are there.
+    `stopped_because` is a sentence where no person stopped it.
     """
 
     action = models.CharField(max_length=24, editable=False, help_text="Stem of the action, such as suspend.")
@@ -69,6 +70,9 @@ class BulkRun(models.Model):
     placed = models.PositiveIntegerField(default=0, editable=False)
     refused = models.PositiveIntegerField(default=0, editable=False)
     preview = models.JSONField(null=True, editable=False)
+    choosing = models.JSONField(
+        null=True, editable=False, help_text="Filter words, and the keys between which they are still to be asked."
+    )
     stopped_because = models.TextField(blank=True, default="", db_default="", editable=False)
 
     class Meta:
@@ -76,6 +80,9 @@ class BulkRun(models.Model):
         constraints = [
             models.CheckConstraint(condition=Q(status__in=RunStatus.values), name="bulk_run_status_known"),
             models.CheckConstraint(condition=~Q(reason="") | Q(status=RunStatus.DRAFT), name="bulk_run_has_a_reason"),
+            models.CheckConstraint(
+                condition=Q(choosing__isnull=True) | Q(status=RunStatus.DRAFT), name="bulk_run_is_chosen_when_confirmed"
+            ),
         ]
         triggers = [
             pgtrigger.Protect(
