@@ -5,6 +5,7 @@ import re
 import time
 from collections import Counter
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.db import connection
@@ -12,10 +13,10 @@ from hypothesis import HealthCheck, given, note
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from subscriptions import actions, bulk, clock, fulfilment, gateways, lifecycle
+from subscriptions import actions, bulk, clock, fulfilment, gateways, lifecycle, quotes
 from subscriptions.actions import NotAllowed
 from subscriptions.bulk import Listed, Wanted
-from subscriptions.models import BulkRow, Charge, Event, Order, Subscription, VendorCall
+from subscriptions.models import BulkRow, BulkRun, Charge, Event, Order, PriceBand, Subscription, VendorCall
 from tests.factories import AccountFactory, OrderFactory, SKUFactory, SubscriptionFactory
 
 pytestmark = pytest.mark.django_db
@@ -47,6 +48,7 @@ ROWS = st.fixed_dictionaries({
 })  # fmt: skip
 WANTED = st.sampled_from([
     Wanted("suspend", "late"),
+    Wanted("suspend", "late", {"then": (clock.now() + timedelta(days=12)).date().isoformat()}),
     Wanted("activate", "paid"),
     Wanted("activate", "paid", {"planned": "discard"}),
     Wanted("cancel", "gone"),
@@ -194,11 +196,25 @@ def books(subscriptions):
     return found
 
 
-def one_by_one(wanted, subscriptions, rows, door):
-    results = []
+def shown(wanted, subscriptions, rows, door):
+    """What each would cost, as one looks at it alone."""
+    found = []
     for one, row in zip(subscriptions, rows, strict=True):
+        [would] = lifecycle.would_place([wanted.wish(one.pk, after(wanted, row))], **door)
+        found.append(Decimal() if isinstance(would, NotAllowed) else due(would.order, would.then))
+    return found
+
+
+def due(*orders):
+    found = (quotes.quote_of(one) for one in orders if one)
+    return sum((one.due_now for one in found if one), Decimal())
+
+
+def one_by_one(wanted, subscriptions, rows, door, at_most):
+    results = []
+    for one, row, most in zip(subscriptions, rows, at_most, strict=True):
         try:
-            results.append(lifecycle.place(wanted.wish(one.pk, after(wanted, row)), **door))
+            results.append(lifecycle.place(wanted.wish(one.pk, after(wanted, row), most), **door))
         except NotAllowed as refusal:
             results.append(refusal)
     return [said(one) for one in results]
@@ -227,25 +243,40 @@ class Rows:
         return iter(self.lines)
 
 
-def set_by_set(wanted, subscriptions, rows, door):
+def looked_at(wanted, subscriptions, rows, door):
+    """A run of those rows that can be placed, with what its preview showed; one of BSS keeps that."""
+
     def chosen():
         return Listed(Rows(wanted, subscriptions, rows), "file", seats=wanted.stem == lifecycle.SET_SEATS)
 
     before = books(subscriptions)
-    *_, seen = bulk.preview(wanted, chosen(), **door)
+    if door["audience"] == actions.BSS:
+        run = bulk.draft(wanted.stem, chosen(), actor=door["actor"], given=wanted.given)
+        seen = bulk.preview_of(run)
+        BulkRun.objects.filter(pk=run.pk).update(status="running", reason=wanted.reason)
+        run.refresh_from_db()
+    else:
+        *_, seen = bulk.preview(wanted, chosen(), **door)
+        run = bulk.begin(wanted, chosen(), **door)
     assert books(subscriptions) == before, "a preview writes nothing"
-    run = bulk.begin(wanted, chosen(), **door)
+    return run, seen
+
+
+def set_by_set(run):
     for _ in bulk.place(run):
         pass
-    placed = BulkRow.objects.filter(run=run).order_by("position")
-    return [(row.outcome, row.code, alike(row.sentence)) for row in placed], seen, run
+    placed = list(BulkRow.objects.filter(run=run).order_by("position"))
+    return [(row.outcome, row.code, alike(row.sentence)) for row in placed], placed
 
 
 @hypothesis_settings(
     deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(rows=st.lists(ROWS, min_size=1, max_size=7), wanted=WANTED, staff=st.booleans())
-def test_one_by_one_and_set_by_set_write_the_same(rows, wanted, staff, world, carry_out, cast, emulator):
+@given(
+    rows=st.lists(ROWS, min_size=1, max_size=7), wanted=WANTED, staff=st.booleans(),
+    price=st.sampled_from(["", "", "1.15", "9.10"]),
+)  # fmt: skip
+def test_one_by_one_and_set_by_set_write_the_same(rows, wanted, staff, price, world, carry_out, cast, emulator):
     emulator.control.reset()
     clear_jobs()
     # Rows of earlier examples are still there; theirs must not be due.
@@ -254,11 +285,15 @@ def test_one_by_one_and_set_by_set_write_the_same(rows, wanted, staff, world, ca
     at = clock.now()
     first, second = world(rows, at), world(rows, at)
 
-    alone = one_by_one(wanted, first, rows, door)
+    at_most = shown(wanted, first, rows, door) if staff else [None] * len(rows)
+    run, seen = looked_at(wanted, second, rows, door)
+    if price:
+        PriceBand.objects.update(price=price)
+    alone = one_by_one(wanted, first, rows, door, at_most)
     told_alone = told(first)
     carry_out(lambda ids: [fulfilment.fulfil.func(pk) for pk in ids])
     clear_jobs()
-    together, seen, run = set_by_set(wanted, second, rows, door)
+    together, placed = set_by_set(run)
     told_together = told(second)
     carry_out(fulfilment.fulfil_many.func)
 
@@ -266,9 +301,21 @@ def test_one_by_one_and_set_by_set_write_the_same(rows, wanted, staff, world, ca
     assert together == alone
     assert told_together == told_alone
     assert books(second) == books(first)
-    if not any(row["overdue"] for row in rows):
+    dues = [due(row.order, planned_with(row.order)) if row.order else Decimal() for row in placed]
+    if staff:
+        assert [row.shown or 0 for row in placed] == at_most
+        assert all(found <= most for found, most, row in zip(dues, at_most, placed, strict=True) if row.order)
+    if not price and not any(row["overdue"] for row in rows):
         # What is overdue is caught up before placing, and a preview writes nothing.
+        run.refresh_from_db()
         assert sum(one.count for one in seen.can.values()) == run.placed == sum(one[0] == "placed" for one in alone)
         assert {code: one.count for code, one in seen.cannot.items()} == Counter(
             code for outcome, code, _ in alone if outcome == "refused"
         )
+        assert seen.due["EUR"] + seen.later["EUR"] == sum(dues)
+
+
+def planned_with(order):
+    """The activation that a suspension was placed with."""
+    then = Order.objects.filter(subscription=order.subscription, action="activate", placed_at=order.placed_at)
+    return then.first() if order.action == "suspend" else None

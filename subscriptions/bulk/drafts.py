@@ -96,9 +96,9 @@ def look(run: BulkRun) -> bool:
     if run.status != RunStatus.DRAFT or seen is None or seen.at:
         return False
     waiting = BulkRow.objects.filter(run=run, position__gt=seen.rows).order_by("position")
-    found = waiting.values_list("position", "subscription_id", "after")[:CHUNK]
-    lines = [Line(position, pk or 0, after) for position, pk, after in found]
-    seen.take(Wanted.of(run), lines, actor=run.actor, audience=run.audience)
+    found = list(waiting.values_list("position", "subscription_id", "after", "shown")[:CHUNK])
+    lines = [Line(position, pk or 0, after) for position, pk, after, _ in found]
+    dues = seen.take(Wanted.of(run), lines, actor=run.actor, audience=run.audience)
     if seen.rows == run.total:
         seen.at = clock.now()
     with transaction.atomic(durable=True):
@@ -108,6 +108,8 @@ def look(run: BulkRun) -> bool:
             return False
         run.preview = seen.to_json()
         run.save(update_fields=["preview"])
+        # Also where an earlier look was at something else, which had another price.
+        runs.keep_shown(run, [(row[0], due) for row, due in zip(found, dues, strict=True) if due != row[3]])
     return seen.at is None
 
 

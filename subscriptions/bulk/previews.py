@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from django.db import InterfaceError, OperationalError
@@ -16,9 +16,10 @@ from subscriptions.actions import NotAllowed
 from subscriptions.bulk.results import Reason
 from subscriptions.bulk.selection import Line, Selection
 from subscriptions.bulk.wanted import CHUNK, Wanted
-from subscriptions.lifecycle import Results, Wish
+from subscriptions.lifecycle import Placed, Wish
 from subscriptions.models import Order, User
 
+Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
 
 
@@ -33,6 +34,11 @@ class Preview:
     """By the code of the refusal."""
     due: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     """What is charged with it, by currency; credits count as less."""
+    later: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    """The same of what is planned, which is charged on its day."""
+    planned: dict[str, Reason] = field(default_factory=dict)
+    """Of those that can, what is planned for them already and will not be as planned, by what becomes of it: the words
+    of `lifecycle.becomes_of_planned`."""
     at: datetime | None = None
     """When all rows had been looked at; kept for drafts alone."""
 
@@ -44,19 +50,32 @@ class Preview:
     def unable(self) -> int:
         return sum(one.count for one in self.cannot.values())
 
-    def take(self, wanted: Wanted, lines: Sequence[Line], *, actor: User | None, audience: str) -> None:
-        """Look at some more rows."""
+    def take(self, wanted: Wanted, lines: Sequence[Line], *, actor: User | None, audience: str) -> list[Decimal | None]:
+        """Look at some more rows; returns what is due for each, now and later, or None for nothing."""
         wishes = [wanted.wish(line.subscription_id, line.after) for line in lines]
+        dues: list[Decimal | None] = []
         for line, result in zip(lines, _would_place(wishes, actor=actor, audience=audience), strict=True):
             self.rows += 1
             named = line.text or f"SUB-{line.subscription_id:06d}"
             if isinstance(result, NotAllowed):
                 Reason.add(self.cannot, result.code, named, result.sentence)
+                dues.append(None)
                 continue
-            Reason.add(self.can, result.status, named, _change(result))
-            quote = quotes.quote_of(result)
-            if quote is not None and quote.due_now:
-                self.due[quote.currency] += quote.due_now
+            Reason.add(self.can, result.order.status, named, _change(result.order))
+            if result.planned and (becomes := lifecycle.becomes_of_planned(result)):
+                words = lifecycle.planned_words(result.planned, result.subscription)
+                Reason.add(self.planned, becomes, named, words)
+            dues.append(self._charge(result.order, result.then) or None)
+        return dues
+
+    def _charge(self, *orders: Order | None) -> Decimal:
+        due = Decimal()
+        for order in orders:
+            quote = quotes.quote_of(order) if order else None
+            if order and quote and quote.due_now:
+                (self.later if order.due_at else self.due)[quote.currency] += quote.due_now
+                due += quote.due_now
+        return due
 
     def to_json(self) -> dict[str, Any]:
         kept: dict[str, Any] = {
@@ -64,6 +83,8 @@ class Preview:
             "can": {status: reason.to_json() for status, reason in self.can.items()},
             "cannot": {code: reason.to_json() for code, reason in self.cannot.items()},
             "due": {currency: str(amount) for currency, amount in self.due.items()},
+            "later": {currency: str(amount) for currency, amount in self.later.items()},
+            "planned": {becomes: reason.to_json() for becomes, reason in self.planned.items()},
         }
         return kept | ({"at": self.at.isoformat()} if self.at else {})
 
@@ -73,9 +94,11 @@ class Preview:
             kept.get("rows", 0),
             {status: Reason.from_json(one) for status, one in kept.get("can", {}).items()},
             {code: Reason.from_json(one) for code, one in kept.get("cannot", {}).items()},
+            planned={becomes: Reason.from_json(one) for becomes, one in kept.get("planned", {}).items()},
             at=datetime.fromisoformat(kept["at"]) if "at" in kept else None,
         )
-        found.due.update((currency, Decimal(amount)) for currency, amount in kept.get("due", {}).items())
+        for name, amounts in (("due", found.due), ("later", found.later)):
+            amounts.update((currency, Decimal(amount)) for currency, amount in kept.get(name, {}).items())
         return found
 
 
@@ -98,13 +121,13 @@ def broken(error: Exception) -> NotAllowed:
     return NotAllowed("error", f"This row cannot be placed: {type(error).__name__}. See the log.")
 
 
-def together(ready: Sequence[Wish | NotAllowed], placed: Results) -> Results:
+def together(ready: Sequence[Wish | NotAllowed], placed: Sequence[Result]) -> list[Result | NotAllowed]:
     """One result for each row: its refusal from before, or what became of its wish."""
     results = iter(placed)
     return [one if isinstance(one, NotAllowed) else next(results) for one in ready]
 
 
-def _would_place(wishes: Sequence[Wish], *, actor: User | None, audience: str) -> Results:
+def _would_place(wishes: Sequence[Wish], *, actor: User | None, audience: str) -> list[Placed | NotAllowed]:
     try:
         ready = reconciliation.as_noted(wishes)
         able = [one for one in ready if isinstance(one, Wish)]

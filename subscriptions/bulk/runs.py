@@ -1,6 +1,7 @@
 """The engine: a run, and what makes it happen set by set."""
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -8,7 +9,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import F
 
 from subscriptions import clock, lifecycle, reconciliation
-from subscriptions.actions import NotAllowed
+from subscriptions.actions import BSS, NotAllowed
 from subscriptions.bulk.previews import broken, together
 from subscriptions.bulk.selection import Selection
 from subscriptions.bulk.wanted import CHUNK, Wanted
@@ -48,13 +49,27 @@ def write(run: BulkRun, selection: Selection) -> None:
     run.save(update_fields=["total"])
 
 
+def keep_shown(run: BulkRun, shown: Sequence[tuple[int, Decimal | None]]) -> None:
+    """Write down, by position, what was shown as due for rows of a draft, in the caller's transaction."""
+    if not shown:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE subscriptions_bulkrow AS r SET shown = v.shown"
+            " FROM unnest(%s::integer[], %s::numeric[]) AS v(position, shown)"
+            " WHERE r.run_id = %s AND r.position = v.position",
+            [[position for position, _ in shown], [due for _, due in shown], run.pk],
+        )
+
+
 def place(run: BulkRun, *, allow: int | None = None) -> Iterator[BulkRun]:
     """Place what waits of a run, set by set, while it is `running`; it comes back with its counts after each set.
 
-    A `stop` by anybody ends it after the set that is being placed. Once `allow` rows have failed since this call,
-    refused here or ended badly at the vendor, the run is `stopped` and TooManyFailed is raised. While the vendor does
-    not answer, where it has to be read first, the run is `stopped` as well and its rows wait. It may be called again,
-    after a crash too, and by two processes at once: each row is decided about once.
+    What comes to more than the preview in BSS showed of its row is refused (`price_changed`). A `stop` by anybody ends
+    it after the set that is being placed. Once `allow` rows have failed since this call, refused here or ended badly at
+    the vendor, the run is `stopped` and TooManyFailed is raised. While the vendor does not answer, where it has to be
+    read first, the run is `stopped` as well and its rows wait. It may be called again, after a crash too, and by two
+    processes at once: each row is decided about once.
     """
     wanted = Wanted.of(run)
     run.refresh_from_db(fields=_PROGRESS)
@@ -104,7 +119,7 @@ def _move(run: BulkRun, status: RunStatus, *sources: RunStatus, **more: Any) -> 
 
 def _waiting(run: BulkRun, since: int) -> list[BulkRow]:
     waiting = BulkRow.objects.filter(run=run, outcome=RowOutcome.WAITING, position__gt=since).order_by("position")
-    return list(waiting.only("position", "subscription", "text", "after")[:CHUNK])
+    return list(waiting.only("position", "subscription", "text", "after", "shown")[:CHUNK])
 
 
 def _ended_badly(run: BulkRun) -> int:
@@ -133,7 +148,10 @@ def _place(run: BulkRun, wanted: Wanted, rows: Sequence[BulkRow], spare: int | N
         _mark(run, rows, results)
         refused = len(refusals)
 
-    wishes = [wanted.wish(row.subscription_id or subscription_id(row.text) or 0, row.after) for row in rows]
+    wishes = [
+        wanted.wish(row.subscription_id or subscription_id(row.text) or 0, row.after, _at_most(run, row))
+        for row in rows
+    ]
     try:
         # Drift is read again first, and settled only where it is still what was shown.
         ready = reconciliation.as_read(wishes)
@@ -152,6 +170,11 @@ def _place(run: BulkRun, wanted: Wanted, rows: Sequence[BulkRow], spare: int | N
         log.exception("row cannot be placed", run=run.pk, row=rows[0].pk)
         return _give_up(run, rows, broken(error))
     return refused
+
+
+def _at_most(run: BulkRun, row: BulkRow) -> Decimal | None:
+    """What was shown of a row of BSS; a command is told to do it, and prices as it places."""
+    return (row.shown or Decimal()) if run.audience == BSS else None
 
 
 def _in_halves(run: BulkRun, wanted: Wanted, rows: Sequence[BulkRow], spare: int | None) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from subscriptions import quotes
@@ -33,7 +34,7 @@ class Wanted:
         """The characteristics that are asked for of each."""
         return {"Seats": self.given["seats"]} if "seats" in self.given else {}
 
-    def wish(self, subscription_id: int, after: dict[str, Any]) -> Wish:
+    def wish(self, subscription_id: int, after: dict[str, Any], at_most: Decimal | None = None) -> Wish:
         when, then = self.given.get("when"), self.given.get("then")
         return Wish(
             subscription_id,
@@ -43,4 +44,5 @@ class Wanted:
             when=when if when in (None, quotes.NOW, quotes.PERIOD_END, quotes.RENEWAL) else date.fromisoformat(when),
             planned=self.given.get("planned", ""),
             then_activate_on=date.fromisoformat(then) if then else None,
+            at_most=at_most,
         )

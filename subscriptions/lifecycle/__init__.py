@@ -20,7 +20,7 @@ from subscriptions.lifecycle.attempts import (
     claim_many,
 )  # fmt: skip
 from subscriptions.lifecycle.kept import kept_beside, later_words, laters
-from subscriptions.lifecycle.orders import DISCARD, KEEP, Wish
+from subscriptions.lifecycle.orders import DISCARD, KEEP, Placed, Wish
 from subscriptions.lifecycle.periods import Pass, Taken, catch_up, due_ids, forecast, held_up, passes
 from subscriptions.lifecycle.placing import (
     SET_SEATS,
@@ -29,12 +29,9 @@ from subscriptions.lifecycle.placing import (
     Results,
     correct,
     had_trial,
-    is_at_renewal,
     new_subscription,
     place,
     place_many,
-    planned_choices,
-    planned_words,
     price_start,
     start,
     why_not_change,
@@ -44,6 +41,14 @@ from subscriptions.lifecycle.placing import (
     would_place,
 )  # fmt: skip
 from subscriptions.lifecycle.planning import approve, reject, undo, why_not_undo
+from subscriptions.lifecycle.plans import (
+    STANDS_STILL,
+    WITHDRAWN,
+    becomes_of_planned,
+    is_at_renewal,
+    planned_choices,
+    planned_words,
+)  # fmt: skip
 from subscriptions.lifecycle.proposals import TOO_OLD, Figure, Proposal, figures, propose
 from subscriptions.lifecycle.rows import AFTER_CLICKS, CALL_FIELDS, finish
 from subscriptions.lifecycle.settling import give_up, retry
@@ -53,11 +58,12 @@ from subscriptions.lifecycle.upkeep import due_for_ping, open_vendor, pause_vend
 
 __all__ = [
     "AFTER_CLICKS", "ALREADY_HERE", "CALL_FIELDS", "DISCARD", "FROZEN_STEMS", "KEEP", "SET_SEATS", "STALE",
-    "STALE_QUOTE", "TOO_OLD", "Attempt", "Case", "Decision", "Figure", "Hold", "Pass", "Proposal", "Result", "Results",
-    "Running", "Taken", "TakenOver", "Verdict", "Wait", "Wish", "apply", "apply_many", "approve", "catch_up",
-    "claim_many", "correct", "due_for_ping", "due_ids", "figures", "finish", "forecast", "give_up", "had_trial",
-    "held_up", "is_at_renewal", "keep_company_details", "kept_beside", "later_words", "laters", "mail_code", "new_subscription", "note_details", "open_vendor",
-    "passes", "pause_vendor", "place", "place_many", "planned_choices", "planned_words", "price_start", "propose",
-    "reject", "retry", "reveal_code", "start", "sweep", "take_over", "undo", "why_not_change", "why_not_start",
-    "why_not_take", "why_not_target", "why_not_undo", "would_place", "would_take_over",
+    "STALE_QUOTE", "STANDS_STILL", "TOO_OLD", "WITHDRAWN", "Attempt", "Case", "Decision", "Figure", "Hold", "Pass",
+    "Placed", "Proposal", "Result", "Results", "Running", "Taken", "TakenOver", "Verdict", "Wait", "Wish", "apply",
+    "apply_many", "approve", "becomes_of_planned", "catch_up", "claim_many", "correct", "due_for_ping", "due_ids",
+    "figures", "finish", "forecast", "give_up", "had_trial", "held_up", "is_at_renewal", "keep_company_details",
+    "kept_beside", "later_words", "laters", "mail_code", "new_subscription", "note_details", "open_vendor", "passes",
+    "pause_vendor", "place", "place_many", "planned_choices", "planned_words", "price_start", "propose", "reject",
+    "retry", "reveal_code", "start", "sweep", "take_over", "undo", "why_not_change", "why_not_start", "why_not_take",
+    "why_not_target", "why_not_undo", "would_place", "would_take_over",
 ]  # fmt: skip

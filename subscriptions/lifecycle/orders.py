@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from subscriptions import actions
@@ -26,7 +27,8 @@ class Wish:
     `when` is a chosen day or one of the words of `quotes`; `planned` says what becomes of an order that is scheduled
     already: KEEP or DISCARD. `quote` is the one that was shown, and is what will be charged. `version` is the one that
     the person saw; `idempotency_key` makes a second sending lead to the same order. `then_activate_on` plans the
-    activation together with a suspension; `quote` is then that of the activation.
+    activation together with a suspension; `quote` is then that of the activation. `at_most` is the amount that was
+    shown as due for all of it, now and later, less than 0 for a credit: what comes to more is refused.
     """
 
     subscription_id: int
@@ -40,6 +42,7 @@ class Wish:
     planned: str = ""
     quote: Pinned | None = None
     then_activate_on: date | None = None
+    at_most: Decimal | None = None
 
 
 Told = tuple[list[Event], list[tuple[Event, list[Charge]]]]
@@ -48,12 +51,15 @@ Told = tuple[list[Event], list[tuple[Event, list[Charge]]]]
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A new order, still in memory, with the scheduled one that it takes the place of, and one planned after it."""
+    """A new order, still in memory, with the one that was planned before it, and one that is planned after it."""
 
     order: Order
     subscription: Subscription
     action: Action
+    planned: Order | None = None
+    """The scheduled one that there was; see `plans.becomes_of_planned`."""
     withdrawn: Order | None = None
+    """The same, where this one takes its place."""
     then: Order | None = None
 
 

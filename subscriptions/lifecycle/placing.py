@@ -10,10 +10,10 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django_fsm import can_proceed
 
-from subscriptions import actions, clock, quotes
+from subscriptions import actions, clock, pricing, quotes
 from subscriptions.actions import BSS, STOREFRONT, Action, NotAllowed, Situation
-from subscriptions.lifecycle import charges, drift, orders, periods, rows
-from subscriptions.lifecycle.orders import DISCARD, KEEP, Placed, Wish
+from subscriptions.lifecycle import charges, drift, orders, periods, plans, rows
+from subscriptions.lifecycle.orders import Placed, Wish
 from subscriptions.models import (
     SKU,
     Account,
@@ -58,46 +58,52 @@ def place_many(
     ids = {wish.subscription_id for wish in wishes}
     periods.catch_up(at, only=ids)
     with transaction.atomic(durable=True):
-        results, placed = _decide_many(wishes, rows.lock_subscriptions(ids), at, actor=actor, audience=audience)
-        orders.write(placed, at)
+        found = rows.lock_subscriptions(ids)
+        known = _orders_by_key(actor, [wish.idempotency_key for wish in wishes])
+        new = [wish for wish in wishes if wish.idempotency_key not in known]
+        decided = _decide_many(new, found, at, actor=actor, audience=audience)
+        orders.write([one for one in decided if isinstance(one, Placed)], at)
+        rest = iter(decided)
+        results = [known.get(wish.idempotency_key) or _order_or_refusal(next(rest)) for wish in wishes]
         if then is not None:
             then(results)
     return results
 
 
-def would_place(wishes: Sequence[Wish], *, actor: User | None, audience: str) -> Results:
-    """What `place_many` would lead to as things stand: unsaved orders and refusals. Nothing is locked or written."""
+def would_place(wishes: Sequence[Wish], *, actor: User | None, audience: str) -> list[Placed | NotAllowed]:
+    """What `place_many` would lead to as things stand: unsaved orders, each with what it touches, and refusals.
+
+    Nothing is locked or written.
+    """
     found = rows.subscriptions({wish.subscription_id for wish in wishes})
-    return _decide_many(wishes, found, clock.now(), actor=actor, audience=audience)[0]
+    return _decide_many(wishes, found, clock.now(), actor=actor, audience=audience)
+
+
+def _order_or_refusal(decided: Placed | NotAllowed) -> Order | NotAllowed:
+    return decided.order if isinstance(decided, Placed) else decided
 
 
 def _decide_many(
     wishes: Sequence[Wish], found: dict[int, Subscription], at: datetime, *, actor: User | None, audience: str
-) -> tuple[Results, list[Placed]]:
+) -> list[Placed | NotAllowed]:
     wishes = [_named(wish, found.get(wish.subscription_id)) for wish in wishes]
-    results: Results = []
-    known = _orders_by_key(actor, [wish.idempotency_key for wish in wishes])
     about = {one.subscription.pk: one for one in actions.situations(found.values(), actor=actor, audience=audience)}
     books = _Books.of([wish for wish in wishes if wish.subscription_id in found], found.values())
-    placed: list[Placed] = []
+    decided: list[Placed | NotAllowed] = []
     taken: set[int] = set()
     for wish in wishes:
-        if wish.idempotency_key in known:
-            results.append(known[wish.idempotency_key])
-        elif wish.subscription_id not in found:
-            results.append(NotAllowed("unknown", f"There is no subscription SUB-{wish.subscription_id:06d}."))
+        if wish.subscription_id not in found:
+            decided.append(NotAllowed("unknown", f"There is no subscription SUB-{wish.subscription_id:06d}."))
         elif wish.subscription_id in taken:
-            results.append(_why_not_again(wish, found[wish.subscription_id]))
+            decided.append(_why_not_again(wish, found[wish.subscription_id]))
         else:
             try:
-                decided = _decide(wish, about[wish.subscription_id], books, at)
+                decided.append(_decide(wish, about[wish.subscription_id], books, at))
             except NotAllowed as refusal:
-                results.append(refusal)
+                decided.append(refusal)
                 continue
             taken.add(wish.subscription_id)
-            placed.append(decided)
-            results.append(decided.order)
-    return results, placed
+    return decided
 
 
 def _why_not_again(wish: Wish, subscription: Subscription) -> NotAllowed:
@@ -152,7 +158,7 @@ def _decide(wish: Wish, about: Situation, books: _Books, at: datetime) -> Placed
     # As of the instant at which the quote was made, so that midnight alone does not make it another one.
     seen_at = wish.quote.at if wish.quote and abs(at - wish.quote.at) <= quotes.HONOURED else at
     on, planned = quotes.takes_effect(action, subscription, wish.when, seen_at, about.audience)
-    if planned and (refusal := why_not_plan(action, about, on)):
+    if planned and (refusal := plans.why_not_plan(action, about, on)):
         raise refusal
     if action is actions.CHANGE_SKU and target is not None:
         characteristics = {"Product": target.vendor_product_id, "Seats": subscription.seats}
@@ -162,11 +168,12 @@ def _decide(wish: Wish, about: Situation, books: _Books, at: datetime) -> Placed
     pinned = quotes.price(
         action, subscription, wish.after, on=on, planned=planned, at=seen_at, prices=books.prices, target=target
     )
-    then = _activation_after(wish, about, books, at, seen_at) if wish.then_activate_on else None
-    shown = Pinned.from_json(then.quote) if then and then.quote else pinned
-    if wish.quote is not None and not quotes.still_holds(wish.quote, shown, at):
+    then, after_it = _activation_after(wish, about, books, at, seen_at) if wish.then_activate_on else (None, None)
+    if wish.quote is not None and not quotes.still_holds(wish.quote, after_it or pinned, at):
         raise NotAllowed("stale_quote", STALE_QUOTE)
-    withdrawn = _take_place_of(about.scheduled, action, wish, about, planned=planned or then is not None)
+    if wish.at_most is not None and (refusal := _why_dearer(wish.at_most, subscription, pinned, after_it)):
+        raise refusal
+    withdrawn = plans.take_place_of(about.scheduled, action, wish, about, planned=planned or then is not None)
     waits = about.audience in (STOREFRONT, BSS) and quotes.needs_approval(
         action, subscription, pinned, books.prices, books.limits
     )
@@ -175,18 +182,38 @@ def _decide(wish: Wish, about: Situation, books: _Books, at: datetime) -> Placed
         action, wish, subscription, at, actor=about.actor, audience=about.audience, pinned=pinned, status=status,
         due_at=actions.midnight(on, subscription.account) if planned else None,
     )  # fmt: skip
-    return Placed(order, subscription, action, withdrawn, then)
+    return Placed(order, subscription, action, about.scheduled, withdrawn, then)
 
 
-def _activation_after(wish: Wish, about: Situation, books: _Books, at: datetime, seen_at: datetime) -> Order:
-    """The activation that is planned together with a suspension. Raises NotAllowed."""
+def _why_dearer(at_most: Decimal, subscription: Subscription, *charged: Pinned | None) -> NotAllowed | None:
+    """Why an order is refused that comes to more than was shown, or gives back less; at any later time, too."""
+    due = sum((one.quote.due_now for one in charged if one), Decimal())
+    if due <= at_most:
+        return None
+    money = pricing.money(abs(due), subscription.currency)
+    if at_most >= 0:
+        seen = f"{pricing.money(at_most, subscription.currency)} was" if at_most else "No charge was"
+        now = f"{money} would be charged now"
+    else:
+        seen = f"A credit of {pricing.money(-at_most, subscription.currency)} was"
+        now = f"{money} would be charged now" if due > 0 else f"only {money} would be given back now"
+        now = now if due else "none would be given now"
+    words = f"{seen} shown and {now}, so nothing was done. Choose it again to see the new figures."
+    return NotAllowed("price_changed", words)
+
+
+def _activation_after(
+    wish: Wish, about: Situation, books: _Books, at: datetime, seen_at: datetime
+) -> tuple[Order, Pinned | None]:
+    """The activation that is planned together with a suspension, and its cost. Raises NotAllowed."""
     subscription = about.subscription
     on, pinned = activation_on(about, wish.then_activate_on, seen_at, books.prices, books.limits)
     after_it = Wish(subscription.pk, actions.ACTIVATE.stem, before={"Status": str(S.SUSPENDED)}, reason=wish.reason)
-    return orders.new(
+    order = orders.new(
         actions.ACTIVATE, after_it, subscription, at, actor=about.actor, audience=about.audience, pinned=pinned,
         status=OrderStatus.SCHEDULED, due_at=actions.midnight(on, subscription.account),
     )  # fmt: skip
+    return order, pinned
 
 
 def activation_on(
@@ -197,7 +224,7 @@ def activation_on(
     on, planned = quotes.takes_effect(actions.ACTIVATE, subscription, when, at, about.audience)
     if not planned:
         raise NotAllowed("not_later", "Choose a later day than today, or none.")
-    if refusal := why_not_plan(actions.ACTIVATE, about, on):
+    if refusal := plans.why_not_plan(actions.ACTIVATE, about, on):
         raise refusal
     pinned = quotes.price(actions.ACTIVATE, subscription, {}, on=on, planned=True, at=at, prices=prices)
     if about.audience == BSS and quotes.needs_approval(actions.ACTIVATE, subscription, pinned, prices, limits):
@@ -205,106 +232,6 @@ def activation_on(
         words = "That activation would cost so much that it needs approval. Plan it when it is suspended."
         raise NotAllowed("needs_approval", words)
     return on, pinned
-
-
-def why_not_plan(action: Action, about: Situation, on: date) -> NotAllowed | None:
-    """Why `action` cannot be planned for a day: the subscription is over then, or its end is planned already."""
-    subscription = about.subscription
-    if action is actions.CANCEL and subscription.ends_at:
-        return NotAllowed("ending", f"It ends already, on {actions.day(subscription.ends_at, subscription)}.")
-    if action is not actions.ACTIVATE:
-        return None
-    ends = actions.local_day(subscription.ends_at, subscription.account) if subscription.ends_at else None
-    if ends is None and not subscription.auto_renew:
-        ends = subscription.term_end
-    ends = subscription.trial_ends or ends
-    if ends is not None and on >= ends:
-        return NotAllowed("over_by_then", f"It ends on {actions.date_words(ends)}. Choose an earlier day.")
-    if about.scheduled is not None and about.scheduled.action == actions.CANCEL.stem:
-        planned = planned_words(about.scheduled, subscription)
-        return NotAllowed("order_scheduled", f"{planned} Nothing else can be planned beside it.", order=about.scheduled)
-    return None
-
-
-def _take_place_of(
-    scheduled: Order | None, action: Action, wish: Wish, about: Situation, *, planned: bool
-) -> Order | None:
-    """The scheduled order that this one withdraws, if any. Raises NotAllowed where the person must choose first."""
-    if scheduled is None:
-        return None
-    if choices := planned_choices(about, action, planned=planned, after=wish.after):
-        if wish.planned not in choices:
-            code = "order_scheduled" if not wish.planned else "cannot_keep"
-            raise NotAllowed(
-                code, f"{planned_words(scheduled, about.subscription)} Say what becomes of it.", order=scheduled
-            )
-        return scheduled if wish.planned == DISCARD else None
-    return scheduled if _supersedes(action, wish, scheduled, about.subscription, planned=planned) else None
-
-
-def planned_choices(about: Situation, action: Action, *, planned: bool, after: dict[str, Any]) -> tuple[str, ...]:
-    """What the person can choose to become of the scheduled order when `action` is placed; empty: nothing to choose.
-
-    A change that is planned itself, such as an activation with a suspension, can only take its place. KEEP is not
-    offered where the planned one would no longer be what was agreed: its price was computed from other seats, or
-    nothing would be left to change.
-    """
-    scheduled = about.scheduled
-    if scheduled is None or action not in (
-        actions.INCREASE, actions.DECREASE, actions.CHANGE_SKU, actions.ACTIVATE, actions.SUSPEND,
-    ):  # fmt: skip
-        return ()
-    if action is actions.SUSPEND and not planned:
-        # What is planned stands still meanwhile.
-        return ()
-    if action is actions.ACTIVATE and scheduled.action in (actions.ACTIVATE.stem, actions.CANCEL.stem):
-        return ()
-    costs = bool(scheduled.quote and scheduled.quote["lines"])
-    pointless = _nothing_left_of(scheduled, after.get("Seats"))
-    if planned or action is actions.CHANGE_SKU or pointless or (costs and action is not actions.ACTIVATE):
-        return (DISCARD,)
-    return (KEEP, DISCARD)
-
-
-def _nothing_left_of(scheduled: Order, seats: int | None) -> bool:
-    """Would a planned change of seats find its number, or one beyond it, when it falls due?"""
-    if seats is None or scheduled.action not in (actions.INCREASE.stem, actions.DECREASE.stem):
-        return False
-    more = scheduled.after["Seats"] - seats
-    return more <= 0 if scheduled.action == actions.INCREASE.stem else more >= 0
-
-
-def _supersedes(action: Action, wish: Wish, scheduled: Order, subscription: Subscription, *, planned: bool) -> bool:
-    """A new plan does, an activation now that of one, and the end of renewals that of a change in place of one.
-
-    A cancel now does not: should the licence service refuse it, what was planned goes on.
-    """
-    if action is actions.AUTO_RENEW:
-        return not wish.after["Renews automatically"] and is_at_renewal(scheduled, subscription)
-    runs = action is actions.ACTIVATE or (
-        action is actions.TAKE_THEIRS and wish.after.get("Status") in (S.ACTIVE, S.ENDING)
-    )
-    return planned or (runs and scheduled.action == actions.ACTIVATE.stem)
-
-
-def is_at_renewal(scheduled: Order, subscription: Subscription) -> bool:
-    """Is it a change of the SKU that would come in place of the renewal? Needs `account` loaded."""
-    ends = subscription.term_end and actions.midnight(subscription.term_end, subscription.account)
-    return scheduled.action == actions.CHANGE_SKU.stem and scheduled.due_at == ends
-
-
-def planned_words(scheduled: Order, subscription: Subscription) -> str:
-    """A sentence that names a scheduled order, such as "A decrease to 20 seats is planned for 1 March 2027."""
-    when = actions.day(scheduled.due_at, subscription) if scheduled.due_at else "a later day"
-    what = {
-        "increase": "An increase to {seats}",
-        "decrease": "A decrease to {seats}",
-        "cancel": "The end of the subscription",
-        "activate": "An activation",
-        "change_sku": "A change of the SKU",
-    }.get(scheduled.action, "A change")
-    seats = actions.seats_words(scheduled.after["Seats"]) if "Seats" in scheduled.after else ""
-    return f"{what.format(seats=seats)} is planned for {when}."
 
 
 def _why_not(action: Action, wish: Wish, about: Situation, target: SKU | None) -> NotAllowed | None:

@@ -8,7 +8,8 @@ from subscriptions import actions, pricing, quotes
 from subscriptions.actions import Action, Situation
 from subscriptions.lifecycle.kept import later_words
 from subscriptions.lifecycle.orders import KEEP
-from subscriptions.lifecycle.placing import STALE_QUOTE, activation_on, planned_choices, why_not_plan
+from subscriptions.lifecycle.placing import STALE_QUOTE, activation_on
+from subscriptions.lifecycle.plans import planned_choices, why_not_plan
 from subscriptions.models import SKU, Order, Subscription
 from subscriptions.pricing import Quote
 from subscriptions.quotes import Pinned, Prices, When
