@@ -20,8 +20,15 @@ def gateway(vendor: str) -> Gateway:
     return built
 
 
+def missing(vendor: str) -> str:
+    """The sentence for a vendor that VENDORS does not name, such as one that was taken out of it; else empty."""
+    return "" if vendor in settings.VENDORS else f"“{vendor}” is no vendor of this portal any more."
+
+
 def capabilities(sku: SKU) -> Capabilities:
-    """What both the gateway and the SKU allow; needs `sku.product` loaded."""
+    """What both the gateway and the SKU allow, which is nothing without a gateway; needs `sku.product` loaded."""
+    if missing(sku.product.vendor):
+        return Capabilities("unsupported", suspend=False)
     offered = gateway(sku.product.vendor).capabilities(sku.vendor_product_id)
     return Capabilities(
         seat_change=offered.seat_change if sku.seat_change == "in_place" else "unsupported",

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from subscriptions import actions, clock, pricing, quotes
+from subscriptions import actions, clock, gateways, pricing, quotes
 from subscriptions.actions import NotAllowed, terms
 from subscriptions.lifecycle import charges, orders, rows
 from subscriptions.lifecycle.orders import Wish
@@ -161,6 +161,8 @@ def _why_here(one: Running, ours: Subscription) -> NotAllowed:
 def _as_ours(one: Running, at: datetime, book: _Book) -> Subscription:
     """The subscription, unsaved. Raises NotAllowed."""
     account, sku = one.account, one.sku
+    if sentence := gateways.missing(sku.product.vendor):
+        raise NotAllowed("no_vendor", sentence)
     subscription = Subscription(
         account=account, sku=sku, status=one.status, seats=one.seats, subscriber_id=one.subscriber_id,
         activation_code=one.code, created_at=at, currency=account.currency, auto_renew=one.auto_renew,

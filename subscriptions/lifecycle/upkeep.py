@@ -28,7 +28,8 @@ def due_for_ping() -> list[str]:
     at = clock.now()
     before = at - timedelta(seconds=settings.VENDOR_PING_EVERY)
     with transaction.atomic(durable=True):
-        due = VendorState.objects.filter(paused_at__lte=before).exclude(checked_at__gt=before)
+        due = VendorState.objects.filter(vendor__in=settings.VENDORS, paused_at__lte=before)
+        due = due.exclude(checked_at__gt=before)
         vendors = list(due.select_for_update(skip_locked=True).values_list("vendor", flat=True))
         VendorState.objects.filter(vendor__in=vendors).update(checked_at=at)
     return vendors

@@ -57,6 +57,8 @@ def read_now(subscription: Subscription, *, actor: User | None, audience: str) -
         record = as_record(answer.details)
     elif answer.code == port.NOT_FOUND:
         record = UNKNOWN_THERE
+    elif answer.code == _NO_VENDOR:
+        problem = answer.message
     else:
         problem = f"The licence service did not answer ({answer.code or answer.outcome})."
     lifecycle.note_details(subscription, record, actor=actor, audience=audience)
@@ -79,8 +81,14 @@ def _last_known(subscription: Subscription, problem: str) -> Reading:
     return Reading(lines, subscription.vendor_read_at, False, None, problem)
 
 
+_NO_VENDOR = "no-vendor"
+
+
 def _ask(subscription: Subscription) -> port.Answer:
-    gateway = gateways.gateway(subscription.sku.product.vendor)
+    vendor = subscription.sku.product.vendor
+    if sentence := gateways.missing(vendor):
+        return Answer(Outcome.REJECTED, _NO_VENDOR, sentence)
+    gateway = gateways.gateway(vendor)
     container = gateway.prepare(str(uuid.uuid4()), [port.Read(subscription.subscriber_id)])
     within = settings.VENDOR_DETAILS_WITHIN
     at = clock.now()
@@ -113,12 +121,14 @@ def read_many(vendor: str, subscriber_ids: Sequence[str], *, purpose: Purpose) -
     """The vendor's records of these subscribers, one answer for each in their order; outside any transaction.
 
     They need not be subscriptions of ours. An answer is DONE with its `details`, or has the code `port.NOT_FOUND` when
-    the vendor surely does not know the subscriber, or says what is wrong with this one. Raises VendorSilent when the
-    vendor as a whole did not answer, and KeyError for one that VENDORS does not name.
+    the vendor surely does not know the subscriber, or says what is wrong with this one. Where VENDORS does not name the
+    vendor, each is refused. Raises VendorSilent when the vendor as a whole did not answer.
 
     Each container is written down before the socket opens and completed after, as one row: what a read of an order
     proves is proved by its own row, and here nothing hangs on one.
     """
+    if sentence := gateways.missing(vendor):
+        return [Answer(Outcome.REJECTED, _NO_VENDOR, sentence)] * len(subscriber_ids)
     answers: list[Answer] = []
     for start in range(0, len(subscriber_ids), settings.VENDOR_READ_TOGETHER):
         answers += _read_container(vendor, subscriber_ids[start : start + settings.VENDOR_READ_TOGETHER], purpose)

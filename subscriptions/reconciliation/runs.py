@@ -163,7 +163,10 @@ def _compare(run: ReconciliationRun, rows: list[_Row]) -> None:
         answer = answers[row.pk]
         if answer.code != port.NOT_FOUND and (answer.outcome != Outcome.DONE or answer.details is None):
             unanswered += 1
-            log.warning("record cannot be read", subscription_id=row.pk, outcome=str(answer.outcome), code=answer.code)
+            log.warning(
+                "record cannot be read", subscription_id=row.pk, outcome=str(answer.outcome), code=answer.code,
+                said=answer.message,
+            )  # fmt: skip
         elif row.pk in known or differing(row.ours, answer.details, at):
             record = as_record(answer.details) if answer.details else UNKNOWN_THERE
             readings.append(Read(row.pk, row.version, record))

@@ -11,13 +11,13 @@ from django.conf import settings
 from django.core.management import CommandError
 from django.db import Error, InterfaceError, OperationalError
 
-from subscriptions import actions, filters, pricing, reconciliation
+from subscriptions import actions, filters, gateways, pricing, reconciliation
 from subscriptions.actions import NotAllowed
 from subscriptions.filters import BadFilter
 from subscriptions.management.outfile import whole
 from subscriptions.management.rows_command import check_writable
 from subscriptions.management.telling import INTERRUPTED, MISUSED, TellingCommand
-from subscriptions.models import ReconciliationRun, Subscription
+from subscriptions.models import Product, ReconciliationRun, Subscription
 from subscriptions.reconciliation import Overtaken, VendorSilent
 from subscriptions.reconciliation.known import LONGEST
 from subscriptions.sheets import BadSheet, Sheet, safe, written
@@ -71,6 +71,9 @@ class Command(TellingCommand):
         except (BadFilter, BadSheet, NotAllowed) as refused:
             raise CommandError(str(getattr(refused, "sentence", refused)), returncode=MISUSED) from None
         self._say(f"Run {run.pk}{' goes on' if resume else ''}.")
+        for one in Product.objects.order_by("vendor").values_list("vendor", flat=True).distinct():
+            if sentence := gateways.missing(one):
+                self._say(f"{sentence} Its subscriptions cannot be read.")
         self._guarded(run, known, total, vendor)
         self._tell(run)
         if out:
