@@ -245,6 +245,21 @@ SAID = {
 }  # fmt: skip
 
 
+GERMAN = {
+    "done": "Eine Änderung ist ausgeführt",
+    "failed": "Eine Änderung wurde nicht ausgeführt",
+    "approval": "Freigabe einer Änderung",
+    "withdrawn": "Eine Änderung wurde zurückgezogen",
+    "code": "Ein Aktivierungscode liegt bereit",
+    "suspension": "Ein Abonnement ist ausgesetzt oder wieder aktiv",
+    "ending": "Ein Abonnement wird enden",
+    "ended": "Ein Abonnement ist beendet",
+    "reminder": "Ein Abonnement verlängert sich bald",
+    "expired": "Eine Laufzeit ist vorüber und wurde nicht verlängert",
+    "trial": "Eine Testphase ist vorüber",
+}
+
+
 @pytest.mark.parametrize("language", ["en", "de"])
 @pytest.mark.parametrize("case", SAID)
 def test_every_notice_says_all_of_it_in_both_languages(case, language, cast, acme, mail_of):
@@ -264,14 +279,14 @@ def test_every_notice_says_all_of_it_in_both_languages(case, language, cast, acm
         f"{product} ({subscription.number})",
         "Acme GmbH",
         "Mitglied von Acme GmbH" if german_words else "a member of Acme GmbH",
-        f"„{NoticeKind(notice).label}“" if german_words else f"“{NoticeKind(notice).label}”",
+        f"(„{GERMAN[notice]}“)" if german_words else f"“{NoticeKind(notice).label}”",
     ]
     if notice != "reminder":
         said.append("8. März 2027, 00:30 Uhr MEZ" if german_words else "8 March 2027, 00:30 CET")
     if order:
         day = "7. März 2027, 22:00 Uhr MEZ" if german_words else "7 March 2027, 22:00 CET"
         said += [order.number, day]
-    links = {f"{settings.BASE_URL}/notices/"} | (
+    links = {f"{settings.BASE_URL}/notices/#{cast.owner.memberships.get().pk}-{notice}"} | (
         {f"{settings.BASE_URL}/subscriptions/{subscription.pk}/code/"} if notice == "code"
         else {f"{settings.BASE_URL}/orders/{order.pk}/"} if order
         else {f"{settings.BASE_URL}/subscriptions/{subscription.pk}/"}
@@ -332,6 +347,12 @@ def test_what_staff_wrote_or_a_person_is_called_is_text_and_nothing_else(cast, m
     assert "No. https://example.com/ &lt;script&gt;alert(1)&lt;/script&gt;" in html
     assert "Hello &lt;b&gt;Ana&lt;/b&gt;" in html
     assert "<script" not in html
+
+
+def test_the_link_that_switches_a_kind_off_leads_to_its_box(cast, mail_of, signed_in):
+    [url] = re.findall(r"\S+/notices/\S+", mail_of("increase.completed", "done", language="de").body)
+    page = signed_in(cast.owner).get("/notices/").content.decode()
+    assert f'id="{url.partition("#")[2]}"' in page
 
 
 def test_names_with_line_breaks_stay_on_one_line(cast, acme, mail_of):

@@ -233,9 +233,14 @@ class _About:
             return found | {"why": self.say("why_staff", group=STAFF_GROUP[kind])}
         return found | {
             "why": self.say("why", company=one_line(self.event.account.name)),
-            "off": self.say("off", kind=kind.label),
-            "off_url": settings.BASE_URL + reverse("storefront:notices"),
+            "off": self.say("off", kind=self.say(f"kind_{kind}")),
+            "off_url": settings.BASE_URL + reverse("storefront:notices") + self._box(kind),
         }
+
+    def _box(self, kind: NoticeKind) -> str:
+        """Where on that page the kind is switched off, whatever the page calls it: it speaks English."""
+        member = self.event.account.members.filter(user=self.notice.user_id).values_list("pk", flat=True).first()
+        return f"#{member}-{kind}" if member else ""
 
 
 def _short(name: str) -> str:

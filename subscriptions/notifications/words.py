@@ -10,9 +10,9 @@ from babel.numbers import format_currency, format_decimal
 
 from subscriptions import actions
 from subscriptions.models import Language, Order, User
+from subscriptions.models.notice import STAFF_KINDS, NoticeKind
 from subscriptions.pricing import Later
 
-# Named as customers see it on the page that switches them off, which speaks English.
 PHRASES: dict[str, dict[str, str]] = {
     Language.ENGLISH: {
         "locale": "en_GB",
@@ -70,6 +70,8 @@ PHRASES: dict[str, dict[str, str]] = {
         "take_theirs_seats": "Correction from {before} to {seats}",
         "push_ours": "Correction of the licence",
         "other": "Change",
+        # As on the page that switches them off.
+        **{f"kind_{kind}": str(kind.label) for kind in NoticeKind if kind not in STAFF_KINDS},
     },
     Language.GERMAN: {
         "locale": "de_DE",
@@ -126,6 +128,17 @@ PHRASES: dict[str, dict[str, str]] = {
         "take_theirs_seats": "Korrektur von {before} auf {seats}",
         "push_ours": "Korrektur der Lizenz",
         "other": "Änderung",
+        "kind_done": "Eine Änderung ist ausgeführt",
+        "kind_failed": "Eine Änderung wurde nicht ausgeführt",
+        "kind_approval": "Freigabe einer Änderung",
+        "kind_withdrawn": "Eine Änderung wurde zurückgezogen",
+        "kind_code": "Ein Aktivierungscode liegt bereit",
+        "kind_suspension": "Ein Abonnement ist ausgesetzt oder wieder aktiv",
+        "kind_ending": "Ein Abonnement wird enden",
+        "kind_ended": "Ein Abonnement ist beendet",
+        "kind_reminder": "Ein Abonnement verlängert sich bald",
+        "kind_expired": "Eine Laufzeit ist vorüber und wurde nicht verlängert",
+        "kind_trial": "Eine Testphase ist vorüber",
     },
 }
 
