@@ -396,6 +396,38 @@ def test_a_plan_of_a_suspended_one_waits(see, make):
     assert "It waits while the subscription is suspended." in see(one)
 
 
+@pytest.mark.parametrize(
+    ("status", "finished_at", "effect"),
+    [
+        ("scheduled", None, "takes effect on 1 Mar 2027"),
+        ("placed", None, "to take effect on 1 Mar 2027"),
+        # After an open order it was later than planned.
+        ("completed", datetime(2027, 3, 2, 0, 1, tzinfo=UTC), "took effect on 2 Mar 2027"),
+        ("withdrawn", datetime(2027, 1, 9, 0, 1, tzinfo=UTC), "was to take effect on 1 Mar 2027"),
+        ("failed", datetime(2027, 3, 2, 0, 1, tzinfo=UTC), "was to take effect on 1 Mar 2027"),
+    ],
+)
+def test_a_planned_change_is_dated_by_when_it_was_planned_and_when_it_takes_effect(
+    see, cast, signed_in, subscription, status, finished_at, effect
+):
+    order = factories.OrderFactory(
+        subscription=subscription, action="decrease", actor=cast.owner, status=status, before={"Seats": 25},
+        after={"Seats": 20}, placed_at=datetime(2027, 1, 3, 10, 12, tzinfo=UTC),
+        due_at=datetime(2027, 3, 1, tzinfo=UTC), finished_at=finished_at,
+    )  # fmt: skip
+    factories.EventFactory(
+        subscription=subscription, order=order, kind="decrease.approved", audience="bss", actor=cast.operator,
+        at=datetime(2027, 1, 4, 8, 0, tzinfo=UTC),
+    )  # fmt: skip
+    page = see(subscription)
+    when = f"Planned on 3 Jan 2027, 10:12 {effect}"
+    assert when in row(page, "Decrease seats from 25 to 20")
+    # An act upon it has its own day and no other.
+    assert "Your distributor 4 Jan 2027, 08:00 ORD" in row(page, "Your distributor approved the order")
+    listed = " ".join(re.sub(r"<[^>]*>", " ", signed_in(cast.owner).get("/orders/").content.decode()).split())
+    assert when in listed
+
+
 def test_history_tells_what_time_brought(see, make):
     one = make()
     for kind, after in (

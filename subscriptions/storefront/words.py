@@ -143,6 +143,29 @@ class Line:
     outcome: bool = True
     """Tells how the order stands, which an act upon it leaves to the order's own line."""
 
+    @property
+    def planned_for(self) -> datetime | None:
+        """When what was ordered for a later day was to take effect; None for anything else."""
+        return self.order.due_at if self.order and self.outcome else None
+
+    @property
+    def effect_on(self) -> datetime | None:
+        """When what was planned took effect, or else was to."""
+        done = self.order is not None and self.order.status == OrderStatus.COMPLETED
+        return self.order.finished_at if self.order and done else self.planned_for
+
+    @property
+    def effect(self) -> str:
+        """What to say of `effect_on`, before it."""
+        match self.order and self.order.status:
+            case OrderStatus.COMPLETED:
+                return "took effect on"
+            case OrderStatus.SCHEDULED:
+                return "takes effect on"
+            case OrderStatus.WITHDRAWN | OrderStatus.REJECTED | OrderStatus.FAILED:
+                return "was to take effect on"
+        return "to take effect on"
+
 
 def order_line(order: Order) -> Line:
     """Needs `actor` loaded. The reason is the customer's own, or Seatdesk's; what staff wrote stays with staff."""
