@@ -7,7 +7,7 @@ from django.urls import include, path, re_path
 
 from portal import health, home, metrics, theme, viewing
 
-admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]  # as allauth wants it
 
 # allauth's own list would also mount sign-up and e-mail pages that nobody here may use; `account_signup` stays, since
 # other pages of allauth look its address up, and says that it is closed.

@@ -85,7 +85,7 @@ class ChangeView(ActionView):
             quote=shown.get("quote") if self.proposal and self.proposal.pinned else None,
             then_activate_on=form.then_activate_on,
         )
-        return lifecycle.place(wish, actor=user, audience=actions.BSS)  # type: ignore[arg-type]
+        return lifecycle.place(wish, actor=user, audience=actions.BSS)  # type: ignore[arg-type]  # signed in, as on every page of BSS
 
     def context(self, title: str, **more: Any) -> dict[str, Any]:
         return shortcut.frame(self.request, self.about, title=title, current=self.action.stem, **more)

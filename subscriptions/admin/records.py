@@ -3,7 +3,9 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -32,8 +34,8 @@ def _order(row: Any) -> SafeString | str:
 
 @admin.register(Event)
 class EventAdmin(NarrowedAdmin):
-    list_display = ("when", "what", "subscription_link", "change", "who", "reason")
-    list_display_links = ("when",)
+    list_display = ("when_and_who", "what", "subscription_link", "change", "reason")
+    list_display_links = None
     list_select_related = ("subscription", "actor")
     fields = ("when", "what", "subscription_link", "order_link", "change", "who", "reason")
     readonly_fields = fields
@@ -41,6 +43,11 @@ class EventAdmin(NarrowedAdmin):
     @admin.display(description="When")
     def when(self, row: Event) -> SafeString | str:
         return _moment(row.at)
+
+    @admin.display(description="When")
+    def when_and_who(self, row: Event) -> SafeString:
+        url = reverse("admin:subscriptions_event_change", args=[row.pk])
+        return format_html('<a href="{}">{}</a><small>{}</small>', url, _moment(row.at), self.who(row))
 
     @admin.display(description="What")
     def what(self, row: Event) -> str:
@@ -115,7 +122,7 @@ class VendorStateAdmin(ReadOnlyAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
         # A handful of rows with a text for a key: the stock list fits.
-        return admin.views.main.ChangeList  # type: ignore[attr-defined]
+        return ChangeList
 
     @admin.display(description="State")
     def state(self, row: VendorState) -> SafeString:

@@ -62,7 +62,7 @@ def _plain(text: str) -> str:
 
 
 def _of(model: type[Product] | type[SKU], name: str, field: str, about: str) -> Column:
-    return Column(name, model._meta.get_field(field), about)  # type: ignore[arg-type]
+    return Column(name, model._meta.get_field(field), about)  # type: ignore[arg-type]  # a column, no relation to one
 
 
 PRODUCT = _of(Product, "product", "name", "name of the product; the first line of a new SKU must say it")

@@ -36,7 +36,7 @@ def _sql(template: str, *paths: str | Expression | F, of: type = TextField) -> F
 
 
 class _Around(Func):
-    def as_sql(  # type: ignore[override]
+    def as_sql(  # type: ignore[override]  # the compiler gives no more than these two
         self, compiler: Any, connection: Any, **extra: Any
     ) -> tuple[str, tuple[Any, ...]]:
         parts: list[str] = []

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
+from typing import Any
 
 from subscriptions import actions, pricing, quotes
 from subscriptions.actions import Action, NotAllowed, Situation, terms
@@ -181,8 +182,8 @@ class Steps:
         subscription.next_due_at = until
         self._put_off.append(subscription)
 
-    def _tell(self, subscription: Subscription, kind: str, **more: object) -> Event:
-        event = rows.event(subscription, kind, self.at, actor=None, audience=actions.SYSTEM, **more)  # type: ignore[arg-type]
+    def _tell(self, subscription: Subscription, kind: str, **more: Any) -> Event:
+        event = rows.event(subscription, kind, self.at, actor=None, audience=actions.SYSTEM, **more)
         self._events.append(event)
         return event
 

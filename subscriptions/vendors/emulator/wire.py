@@ -102,7 +102,7 @@ def read(body: bytes) -> Envelope:
         root = etree.fromstring(body, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
         raise MalformedError(f"Not well-formed XML: {error}") from error
-    if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]
+    if root.getroottree().docinfo.doctype:  # type: ignore[union-attr]  # the stubs lack it
         raise MalformedError("A document type is not allowed.")
     if root.tag != _SOAP + "Envelope":
         raise MalformedError("Not a SOAP 1.1 envelope.")
