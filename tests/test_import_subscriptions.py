@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 
 from subscriptions import clock, gateways, pricing, takeover
 from subscriptions.management.commands import import_subscriptions
@@ -242,6 +242,10 @@ def test_companies_are_created_when_that_is_asked_for(base):
     assert "1 of 4 rows were not taken over." in refusal(file, *UNCHECKED, *asked, code=1)
     new = Account.objects.get(name="New AG")
     assert (new.time_zone, new.currency, new.language, new.subscriptions.count()) == ("Europe/Zurich", "EUR", "de", 2)
+    kept = Takeover.objects.get()
+    assert (kept.companies, kept.reason, kept.audience) == ([new.pk], "We move", "command")
+    with pytest.raises(DatabaseError), transaction.atomic():
+        Takeover.objects.update(companies=[])
     assert Account.objects.count() == 2
 
 

@@ -20,7 +20,8 @@ class Takeover(models.Model):
 
     Not a BulkRun: its rows have no subscription before they are done and no order after it, and hold a secret until
     then. A takeover whose process was lost stays `running`, and whoever resumes it goes on. `taken` and `refused` count
-    the rows that were decided about, with each of its transactions.
+    the rows that were decided about, with each of its transactions. That it created `companies` is told here alone, by
+    whom and why: the admin's log knows persons only, and commands have none.
     """
 
     source = models.CharField(max_length=100, editable=False, help_text="Name of the other system.")
@@ -37,6 +38,10 @@ class Takeover(models.Model):
     total = models.PositiveIntegerField(default=0, editable=False)
     taken = models.PositiveIntegerField(default=0, editable=False)
     refused = models.PositiveIntegerField(default=0, editable=False)
+    companies = models.JSONField(
+        default=list, db_default=models.Value([], models.JSONField()), editable=False,
+        help_text="Keys of the accounts that were created with it.",
+    )  # fmt: skip
 
     class Meta:
         ordering = ["-id"]
@@ -51,10 +56,15 @@ class Takeover(models.Model):
                 name="asked_is_final",
                 fields=["source", "reason", "actor", "audience", "file", "asks_vendor", "created_at"],
             ),
+            pgtrigger.Protect(
+                name="companies_are_final",
+                operation=pgtrigger.Update,
+                condition=pgtrigger.Q(old__total__gt=0) & pgtrigger.Q(old__companies__df=pgtrigger.F("new__companies")),
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"takeover {self.pk}"
+        return f"Takeover {self.pk}"
 
 
 class TakeoverOutcome(models.TextChoices):

@@ -62,6 +62,6 @@ class Companies:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         return cls(new)
 
-    def save(self) -> None:
-        """Write those that are new."""
-        Account.objects.bulk_create(self.created, batch_size=1_000)
+    def save(self) -> list[int]:
+        """Write those that are new; returns their keys, by which the caller remembers whom it has created."""
+        return [one.pk for one in Account.objects.bulk_create(self.created, batch_size=1_000)]

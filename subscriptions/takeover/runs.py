@@ -122,8 +122,8 @@ def begin(
                 _name(companies, some)
         if not takeover.total:
             raise NotAllowed("nothing_chosen", "The file has no rows.")
-        companies.save()
-        takeover.save(update_fields=["total"])
+        takeover.companies = companies.save()
+        takeover.save(update_fields=["total", "companies"])
     return takeover
 
 
