@@ -12,7 +12,7 @@ from django.urls import reverse
 from subscriptions import actions, bulk, clock, fulfilment, lifecycle
 from subscriptions.bulk import drafts, tasks
 from subscriptions.lifecycle import Wish
-from subscriptions.models import BulkRun, Order, PriceBand
+from subscriptions.models import BulkRow, BulkRun, Order, PriceBand
 from tests.factories import AccountFactory, SKUFactory, SubscriptionFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_queue")]
@@ -213,6 +213,40 @@ def test_old_figures_are_looked_at_again(make, operator, choose, confirm, monkey
     assert fresh(run).status == "draft"
     confirm(run)
     assert fresh(run).status == "running"
+
+
+def test_of_two_tabs_with_old_figures_one_asks_anew_and_confirms_while_the_other_asks(
+    make, operator, choose, confirm, monkeypatch
+):
+    run, now = choose(*make(2)), clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now + timedelta(minutes=16))
+    confirmed = drafts.confirm
+
+    def first_in_the_other_tab(run, reason):
+        monkeypatch.setattr(bulk, "confirm", confirmed)
+        try:
+            confirmed(run, reason)
+        finally:
+            confirm(run), confirm(run)
+
+    monkeypatch.setattr(bulk, "confirm", first_in_the_other_tab)
+    said = text(confirm(run))
+    assert "0 of 2 rows decided" in said
+    assert fresh(run).status == "running"
+
+
+@pytest.mark.parametrize("entered", [{"confirm": "yes"}, {"look": "yes"}, {"confirm": "yes", "on": "2199-01-01"}])
+def test_a_draft_that_is_forgotten_meanwhile_says_so(entered, make, operator, choose, monkeypatch):
+    run, lock = choose(*make(2)), drafts._lock
+
+    def too_late(run):
+        BulkRow.objects.all()._raw_delete("default"), BulkRun.objects.all()._raw_delete("default")
+        return lock(run)
+
+    monkeypatch.setattr(drafts, "_lock", too_late)
+    answer = operator.post(address(run, "ask"), {"reason": "late", **entered}, follow=True)
+    assert answer.redirect_chain == [(RUNS, 302)]
+    assert "Nobody confirmed this for a week, and it was deleted." in text(answer)
 
 
 @pytest.mark.parametrize(

@@ -152,21 +152,33 @@ def ask(request: HttpRequest, pk: int) -> HttpResponse:
     form = act.form(request.POST, run=run, confirming=confirming)
     if not form.is_valid():
         return page(request, run, form, status=422)
-    reason = form.cleaned_data["reason"]
     try:
-        if confirming and form.given == run.given:
-            bulk.confirm(run, reason)
-            _note(request, run, "Confirmed")
-        else:
-            bulk.ask(run, form.given, reason)
-            if confirming:
-                messages.warning(request, CHANGED)
+        _go_on(request, run, form, confirming=confirming)
     except NotAllowed as refusal:
-        if refusal.code == "too_old":
-            bulk.ask(run, form.given, reason)
+        # Somebody, or the same person in another tab, was faster.
         if refusal.code != "confirmed":
             messages.warning(request, refusal.sentence)
+        if refusal.code == "forgotten":
+            return redirect("admin:subscriptions_bulkrun_changelist")
     return _back(run)
+
+
+def _go_on(request: HttpRequest, run: BulkRun, form: BulkForm, *, confirming: bool) -> None:
+    reason = form.cleaned_data["reason"]
+    if not confirming or form.given != run.given:
+        bulk.ask(run, form.given, reason)
+        if confirming:
+            messages.warning(request, CHANGED)
+        return
+    try:
+        bulk.confirm(run, reason)
+    except NotAllowed as refusal:
+        if refusal.code != "too_old":
+            raise
+        bulk.ask(run, form.given, reason)
+        messages.warning(request, refusal.sentence)
+    else:
+        _note(request, run, "Confirmed")
 
 
 def stop(request: HttpRequest, pk: int) -> HttpResponse:
