@@ -13,6 +13,7 @@ from subscriptions.actions import BSS, COMMAND, NotAllowed
 from subscriptions.bulk import Filtered, Line, Wanted
 from subscriptions.lifecycle import Wish
 from subscriptions.models import BulkRow, BulkRun, Event, Order, Subscription
+from tests import many
 from tests.factories import AccountFactory, OrderFactory, SKUFactory, SubscriptionFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_queue")]
@@ -319,6 +320,55 @@ def test_what_fails_at_the_vendor_counts_as_well(make, emulator, monkeypatch):
         next(placing)
     assert fresh(run).status == "stopped"
     assert Counter(outcomes(run)) == {("placed", ""): 2, ("waiting", ""): 4}
+
+
+def test_what_was_placed_before_and_fails_since_counts_and_what_had_failed_or_is_of_another_run_does_not(
+    make, emulator, monkeypatch
+):
+    monkeypatch.setattr(bulk.runs, "CHUNK", 2)
+    run, other = begin(*make(8)), begin(*make(2))
+
+    def fail(*orders):
+        fulfilment.fulfil_many.func([one.pk for one in orders])
+
+    next(bulk.place(run))
+    earlier = list(Order.objects.order_by("pk"))
+    fail(earlier[1])
+    placing = bulk.place(fresh(run), allow=1)
+    next(placing)
+    place(other)
+    fail(*Order.objects.filter(bulk_row__run=other))
+    next(placing)
+    fail(earlier[0])
+    with pytest.raises(bulk.TooManyFailed):
+        next(placing)
+    assert Counter(outcomes(run)) == {("placed", ""): 6, ("waiting", ""): 2}
+
+
+def test_failures_are_counted_without_a_look_at_what_has_not_failed(emulator, monkeypatch):
+    many.subscriptions(500, ended_ago=-20)
+    monkeypatch.setattr(bulk.runs, "CHUNK", 50)
+    run = bulk.begin(SUSPEND, Filtered(Subscription.objects.all(), "all"), actor=None, audience=COMMAND)
+    placing = bulk.place(run, allow=400)
+    next(placing)
+    fulfilment.fulfil_many.func(list(Order.objects.values_list("pk", flat=True))[:3])
+    for _ in range(8):
+        next(placing)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    with CaptureQueriesContext(connection) as queries:
+        next(placing)
+    [counting] = [one["sql"] for one in queries if "needs_attention" in one["sql"] and "COUNT(" in one["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {counting}")
+        [[plan]] = cursor.fetchone()
+    assert read_by(plan["Plan"]) <= 3 * 3, "of 500 orders and as many rows"
+
+
+def read_by(node):
+    """How many rows of tables a plan has read."""
+    own = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+    return (own if "Relation Name" in node else 0) + sum(read_by(inner) for inner in node.get("Plans", ()))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import F
+from django.db.models import F, Max, Min, OuterRef, Q, Subquery
 
 from subscriptions import clock, lifecycle, reconciliation
 from subscriptions.actions import BSS, NotAllowed
@@ -73,7 +73,10 @@ def place(run: BulkRun, *, allow: int | None = None) -> Iterator[BulkRun]:
     """
     wanted = Wanted.of(run)
     run.refresh_from_db(fields=_PROGRESS)
-    refused, ended_badly = run.refused, _ended_badly(run) if allow is not None else 0
+    refused, ended_badly, first = run.refused, 0, 0
+    if allow is not None:
+        first = _first_order(run)
+        ended_badly = _ended_badly(run, first)
     since = 0
     # From the beginning in the end: what another process gave up lies behind.
     while rows := _waiting(run, since) or _waiting(run, 0):
@@ -82,7 +85,7 @@ def place(run: BulkRun, *, allow: int | None = None) -> Iterator[BulkRun]:
         since = rows[-1].position
         spare = None
         if allow is not None:
-            spare = allow - (run.refused - refused) - (_ended_badly(run) - ended_badly)
+            spare = allow - (run.refused - refused) - (_ended_badly(run, first) - ended_badly)
             if spare <= 0:
                 stop(run)
                 raise TooManyFailed
@@ -122,9 +125,17 @@ def _waiting(run: BulkRun, since: int) -> list[BulkRow]:
     return list(waiting.only("position", "subscription", "text", "after", "shown")[:CHUNK])
 
 
-def _ended_badly(run: BulkRun) -> int:
-    badly = Order.objects.filter(status__in=[OrderStatus.FAILED, OrderStatus.NEEDS_ATTENTION])
-    return badly.filter(bulk_row__run=run).count()
+def _first_order(run: BulkRun) -> int:
+    """No order of the run has a smaller key, those that are still to be placed neither."""
+    first = BulkRow.objects.filter(run=run).aggregate(first=Min("order"))["first"]
+    return first or Order.objects.aggregate(newest=Max("pk"))["newest"] or 0
+
+
+def _ended_badly(run: BulkRun, first: int) -> int:
+    # Asked after each set: by the small indexes of both statuses, and of each that they hold, whether it is the run's.
+    badly = Q(status=OrderStatus.FAILED) | Q(status=OrderStatus.NEEDS_ATTENTION)
+    its_run = Subquery(BulkRow.objects.filter(order=OuterRef("pk")).values("run"))
+    return Order.objects.filter(badly, pk__gte=first).annotate(its_run=its_run).filter(its_run=run.pk).count()
 
 
 class _Enough(Exception):  # noqa: N818 - leaves a transaction
