@@ -307,6 +307,49 @@ def test_no_night_beside_a_run_that_is_at_work_but_after_one_that_was_lost(three
     reconciliation.take_up(other)
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_run_of_a_command_in_its_way_costs_no_night(ended, three, drain, settings):
+    settings.RECONCILE_HOUR = 3
+    settings.CLOCK_OFFSET -= timedelta(hours=1)
+    other = reconciliation.begin(actor=None, audience=COMMAND)
+    settings.CLOCK_OFFSET += timedelta(hours=1)
+    at_hour(3)
+    assert the_run() == other
+    if ended:
+        reconciliation.stop(other, "It was interrupted.")
+    settings.CLOCK_OFFSET += timedelta(hours=1)
+    at_hour(4)
+    drain()
+    newest = ReconciliationRun.objects.first()
+    assert (newest.audience, newest.status) == ("system", "done")
+    for hour in (5, 6):
+        settings.CLOCK_OFFSET += timedelta(hours=1)
+        at_hour(hour)
+    assert ReconciliationRun.objects.count() == 2, "one a night"
+
+
+def test_hours_after_its_own_no_night_begins_any_more(three, settings):
+    settings.RECONCILE_HOUR = 23
+    for hour in range(3, 23):
+        at_hour(hour)
+    assert not ReconciliationRun.objects.exists()
+    at_hour(2)
+    assert the_run().audience == "system"
+
+
+def test_a_run_of_the_night_before_that_has_lost_its_job_goes_on_at_the_hour_too(three, drain, settings):
+    settings.RECONCILE_HOUR = 3
+    run = nightly.begin()
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM procrastinate_jobs")
+    settings.CLOCK_OFFSET += timedelta(hours=24)
+    ReconciliationRun.objects.update(moved_at=clock.now())
+    at_hour(3)
+    drain()
+    run.refresh_from_db()
+    assert run.status == "done"
+
+
 def test_a_run_that_has_lost_its_job_goes_on(three, drain, settings):
     settings.RECONCILE_HOUR = 3
     run = nightly.begin()

@@ -22,6 +22,9 @@ SLICE = 4.0
 """Seconds after which a job leaves the rest to the next one, so that a worker that is told to stop can."""
 LOST = timedelta(hours=2)
 """A run that has not moved for so long has nobody who works on it: it would have tried again before."""
+_PERIOD = timedelta(hours=1)
+LATEST = LOST + _PERIOD
+"""So long after its hour the night's run still begins: until then whatever was in its way is lost or has ended."""
 _TASK = "subscriptions.reconcile_slice"
 # Inside a worker the app's own connector is another connection, and its jobs would outlive a rollback of ours.
 _queue = JobManager(DjangoConnector())
@@ -30,11 +33,18 @@ _queue = JobManager(DjangoConnector())
 @app.periodic(cron="0 * * * *")
 @app.task(name="subscriptions.reconcile", queue="upkeep", queueing_lock="reconcile")
 def reconcile(timestamp: int) -> None:
-    """At the hour of `RECONCILE_HOUR` (UTC) begin the night's run; at any other let one go on that has lost its job."""
-    if datetime.fromtimestamp(timestamp, UTC).hour == settings.RECONCILE_HOUR:
-        begin()
-    else:
+    """At the hour of `RECONCILE_HOUR` (UTC) begin the night's run; at any other let one go on that has lost its job.
+
+    While another one is in the way, such as that of a command that was killed, the night's run begins at a later hour.
+    """
+    late = timedelta(hours=(datetime.fromtimestamp(timestamp, UTC).hour - settings.RECONCILE_HOUR) % 24)
+    owed = settings.RECONCILE_HOUR >= 0 and late <= LATEST and not _begun_since(clock.now() - late - _PERIOD / 2)
+    if not (owed and begin()):
         wake()
+
+
+def _begun_since(at: datetime) -> bool:
+    return ReconciliationRun.objects.filter(audience=actions.SYSTEM, started_at__gte=at).exists()
 
 
 def begin() -> ReconciliationRun | None:
