@@ -90,7 +90,7 @@ ASKED_FOR = {"start", "increase", "decrease", "change_sku", "convert", "renew", 
 OUTCOMES = {"awaiting_approval", "approved", "rejected", "withdrawn", "completed", "failed", "give_up"}
 TOLD = {f"{stem}.{what}" for stem in ASKED_FOR for what in OUTCOMES} | {
     "suspend.completed", "activate.completed", "activate.withdrawn", "take_theirs.completed", "cancel.scheduled",
-    "renewal.reminder", "trial.ended", "expire.expired", "period.no_price",
+    "renewal.reminder", "trial.reminder", "trial.ended", "expire.expired", "period.no_price",
 } | {f"{stem}.held" for stem in actions.ACTIONS}  # fmt: skip
 
 
@@ -159,6 +159,14 @@ WHO = {
         "renewal.reminder", {"ordered_by": "buyer"}, both("reminder", billing="reminder", buyer="reminder"),
     ),
     "an expiry": ("expire.expired", {}, both("expired", billing="expired")),
+    "a trial that ends soon": (
+        "trial.reminder", {"trial_ends": AT.date(), "after": {"Date": f"{AT.date()}"}}, both("trial_ending"),
+    ),
+    "a trial that ends soon, which a Buyer began": (
+        "trial.reminder", {"trial_ends": AT.date(), "after": {"Date": f"{AT.date()}"}, "ordered_by": "buyer"},
+        both("trial_ending", buyer="trial_ending"),
+    ),
+    "a trial that was converted meanwhile": ("trial.reminder", {"after": {"Date": f"{AT.date()}"}}, {}),
     "the end of a trial": ("trial.ended", {}, both("trial")),
     # What people have done themselves and seen.
     "undone by a colleague": ("decrease.withdrawn", {"by": "owner", "who": "manager"}, {"owner": "withdrawn"}),

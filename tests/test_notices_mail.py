@@ -33,6 +33,8 @@ CREDIT = Quote(
 ).to_json()  # fmt: skip
 REMINDER = {"Seats": 1250, "Price": "12875.00", "Currency": "EUR", "Months": 1, "Date": "2027-04-01",
             "Reduce until": "2027-03-31", "Days": 25, "Renews": True}  # fmt: skip
+UNPRICED = {"Seats": 1250, "Date": "2027-04-01", "Days": 7, "Convert until": "2027-03-31"}
+SOON = UNPRICED | {"Price": "12875.00", "Currency": "EUR", "Months": 1}
 LAST = {"Renews": False, "Days": 1, "Seats": 1, "Months": 12}
 MORE, FEWER = {"before": {"Seats": 25}, "after": {"Seats": 30}}, {"before": {"Seats": 25}, "after": {"Seats": 20}}
 
@@ -238,6 +240,20 @@ SAID = {
         "expire.expired", "expired", {"after": {"Status": "expired", "Renewable until": "2027-03-07"}},
         ("Expired", "It can no longer be renewed."), ("Abgelaufen", "Es lässt sich nicht mehr verlängern."),
     ),
+    "a trial that ends soon": (
+        "trial.reminder", "trial_ending", {"after": SOON},
+        ("Trial ends on 1 April 2027", "on 1 April 2027, in 7 days. Then its activation code no longer works. Nothing",
+         "its 1,250 seats for EUR 12,875.00 a month, convert", "31 March 2027 is the last day for that",
+         "EUR 12,875.00 a month, excl. VAT", "Last day to convert"),
+        ("Testphase endet am 1. April 2027", "am 1. April 2027, in 7 Tagen, von selbst. Dann gilt ihr Aktivierungscode",
+         "1.250 Plätze für 12.875,00 EUR im Monat zu behalten", "bis einschließlich 31. März 2027 möglich",
+         "12.875,00 EUR im Monat, zzgl. MwSt.", "Letzter Tag zum Umwandeln"),
+    ),
+    "a trial that ends tomorrow and has no price": (
+        "trial.reminder", "trial_ending", {"after": {**UNPRICED, "Days": 1, "Seats": 1}},
+        ("Trial ends on 1 April 2027", "in 1 day. Then", "the price list has no price for its 1 seat."),
+        ("Testphase endet am 1. April 2027", "in 1 Tag, von selbst", "Die Preisliste hat keinen Preis für 1 Platz."),
+    ),
     "the end of a trial": (
         "trial.ended", "trial", {},
         ("Trial is over", "Nothing was charged."), ("Testphase beendet", "nichts berechnet"),
@@ -256,6 +272,7 @@ GERMAN = {
     "ended": "Ein Abonnement ist beendet",
     "reminder": "Ein Abonnement verlängert sich bald",
     "expired": "Eine Laufzeit ist vorüber und wurde nicht verlängert",
+    "trial_ending": "Eine Testphase endet bald",
     "trial": "Eine Testphase ist vorüber",
 }
 
@@ -281,7 +298,7 @@ def test_every_notice_says_all_of_it_in_both_languages(case, language, cast, acm
         "Mitglied von Acme GmbH" if german_words else "a member of Acme GmbH",
         f"(„{GERMAN[notice]}“)" if german_words else f"“{NoticeKind(notice).label}”",
     ]
-    if notice != "reminder":
+    if notice not in ("reminder", "trial_ending"):
         said.append("8. März 2027, 00:30 Uhr MEZ" if german_words else "8 March 2027, 00:30 CET")
     if order:
         day = "7. März 2027, 22:00 Uhr MEZ" if german_words else "7 March 2027, 22:00 CET"
@@ -313,6 +330,7 @@ def test_every_event_that_is_told_can_be_written_as_each_of_its_kinds(language, 
     """Whatever the order was for; a template or phrase that is missing would fail here and not at night."""
     afters = {
         "renewal.reminder": REMINDER,
+        "trial.reminder": SOON,
         "expire.expired": {"Renewable until": "2027-03-21"},
         "auto_renew": {"Renews automatically": True},
         "change_sku": {"SKU": "KL-GONE", "Seats": 25},

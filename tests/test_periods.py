@@ -649,7 +649,7 @@ def test_a_trial_ends_by_itself(cast, travel, drain, run, emulator):
     lifecycle.start(cast.acme, SKUFactory(trial_days=30), 25, actor=cast.owner, audience=STOREFRONT, trial=True)
     drain()
     subscription = Subscription.objects.get()
-    assert not run(instant("2027-02-14") - SECOND)
+    assert run(instant("2027-02-14") - SECOND) == {"reminded": 1}
     assert run("2027-02-14") == {"trial": 1}
     drain()
     assert fresh(subscription).status == "cancelled"
@@ -1008,11 +1008,55 @@ def test_who_does_not_renew_is_told_so_and_who_is_ending_is_not_reminded(begun, 
     assert reminder.after["Days"] == 23
 
 
-def test_a_trial_is_not_reminded(cast, travel, drain, run):
-    travel("2027-01-15")
-    lifecycle.start(cast.acme, SKUFactory(trial_days=90), 25, actor=cast.owner, audience=STOREFRONT, trial=True)
-    drain()
-    assert not run("2027-04-14")
+@pytest.fixture
+def on_trial(cast, travel, drain):
+    """25 seats on trial since 15 January 2027."""
+
+    def make(days):
+        travel("2027-01-15")
+        lifecycle.start(
+            cast.acme, SKUFactory(trial_days=days), 25, actor=cast.owner, audience=STOREFRONT, trial=True
+        )  # fmt: skip
+        drain()
+        return Subscription.objects.get()
+
+    return make
+
+
+@pytest.mark.parametrize(("length", "day", "left"), [(30, "2027-02-07", 7), (8, "2027-01-16", 7), (7, "2027-01-21", 1)])
+def test_the_end_of_a_trial_is_announced_once(length, day, left, on_trial, run):
+    subscription = on_trial(length)
+    assert not run(instant(day) - SECOND)
+    assert run(day) == {"reminded": 1}
+    assert not run(instant(f"{subscription.trial_ends}") - SECOND)
+    [told] = events(subscription, "trial.reminder")
+    last = subscription.trial_ends - timedelta(days=1)
+    assert told.after == {
+        "Seats": 25, "Price": "87.50", "Currency": "EUR", "Months": 1, "Days": left,
+        "Date": f"{subscription.trial_ends}", "Convert until": f"{last}",
+    }  # fmt: skip
+    assert not events(subscription, "renewal.reminder")
+
+
+def test_a_trial_of_a_day_ends_unannounced(on_trial, run):
+    assert on_trial(1).reminder_due_on is None
+    assert run("2027-01-16") == {"trial": 1}
+
+
+def test_a_trial_without_a_price_is_announced_without_one(on_trial, run):
+    subscription = on_trial(30)
+    PriceBand.objects.all().delete()
+    assert run("2027-02-07") == {"reminded": 1}
+    [told] = events(subscription, "trial.reminder")
+    assert "Price" not in told.after
+
+
+def test_a_trial_that_was_converted_is_reminded_of_its_renewal_alone(on_trial, run, cast):
+    subscription = on_trial(30)
+    place(subscription, "convert", actor=cast.owner, audience=STOREFRONT)
+    run("2027-02-14")
+    assert not events(subscription, "trial.reminder")
+    assert fresh(subscription).reminder_due_on == fresh(subscription).term_end - timedelta(days=30)
 
 
 # --- rows that are wrong ---------------------------------------------------------------------------------------------

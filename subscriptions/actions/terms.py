@@ -13,6 +13,8 @@ from subscriptions.pricing import Period
 S = SubscriptionStatus
 REMINDERS = (30, 7)
 """Days before a renewal on which its people are reminded (issue: general life-cycle rules)."""
+OF_TRIALS = (7, 1)
+"""Days before the end of a trial: it is announced once, on the first of these days that it has after its start."""
 
 
 def begin(subscription: Subscription, on: date) -> None:
@@ -38,6 +40,8 @@ def begin_trial(subscription: Subscription, on: date) -> None:
     subscription.anchor_day = on.day
     _take_period(subscription, Period(on, on + timedelta(days=subscription.sku.trial_days)))
     subscription.term_end = subscription.trial_ends = subscription.period_end
+    days = [subscription.trial_ends - timedelta(days=before) for before in OF_TRIALS] if subscription.trial_ends else []
+    subscription.reminder_due_on = min((one for one in days if one > on), default=None)
 
 
 def next_period(subscription: Subscription) -> None:

@@ -290,33 +290,33 @@ class Steps:
         return set(told.values_list("subscription_id", "after__Period"))
 
     def _remind(self, about: Situation, due: datetime) -> None:
-        """Tell of the renewal what will be charged as things stand now; too late is never."""
+        """Tell of the renewal what will be charged as things stand now; too late is never.
+
+        Of a trial, which ends by itself, what it costs once it is converted.
+        """
         subscription, term_end = about.subscription, about.subscription.term_end
         today = actions.local_day(self._now(subscription), subscription.account)
-        subscription.reminder_due_on = terms.next_reminder(subscription, today)
+        on_trial = subscription.trial_ends is not None
+        subscription.reminder_due_on = None if on_trial else terms.next_reminder(subscription, today)
         # No new version: what people see of the subscription is as it was.
         self._changed.append(subscription)
         if term_end is None or today >= term_end:
             return
+        last_day = (term_end - timedelta(days=1)).isoformat()
+        after = {"Seats": subscription.seats, "Date": term_end.isoformat(), "Days": (term_end - today).days}
         try:
             seats, price, months = self._renewal(about, term_end)
         except NoPrice:
-            return
-        self._tell(
-            subscription,
-            "renewal.reminder",
-            after={
-                "Seats": seats,
-                "Price": str(price),
-                "Currency": subscription.currency,
-                "Months": months,
-                "Date": term_end.isoformat(),
-                # A decrease that is ordered on the last day of the term is applied before the renewal bills.
-                "Reduce until": (term_end - timedelta(days=1)).isoformat(),
-                "Days": (term_end - today).days,
-                "Renews": subscription.auto_renew,
-            },
-        )
+            if not on_trial:
+                return
+        else:
+            after |= {"Seats": seats, "Price": str(price), "Currency": subscription.currency, "Months": months}
+        if on_trial:
+            self._tell(subscription, "trial.reminder", after=after | {"Convert until": last_day})
+        else:
+            # A decrease that is ordered on the last day of the term is applied before the renewal bills.
+            more = {"Reduce until": last_day, "Renews": subscription.auto_renew}
+            self._tell(subscription, "renewal.reminder", after=after | more)
         self._note("reminded", subscription, due)
 
     def _renewal(self, about: Situation, term_end: date) -> tuple[int, Decimal, int]:

@@ -19,6 +19,7 @@ class NoticeKind(models.TextChoices):
     ENDED = "ended", "A subscription has ended"
     REMINDER = "reminder", "A subscription renews soon"
     EXPIRED = "expired", "A term is over and was not renewed"
+    TRIAL_ENDING = "trial_ending", "A trial ends soon"
     TRIAL = "trial", "A trial is over"
     DECIDE = "decide", "An order waits for approval"
     ATTENTION = "attention", "An order needs attention"
@@ -52,6 +53,7 @@ _TOLD: dict[str, tuple[NoticeKind, ...]] = {
     "cancel.scheduled": (K.ENDING,),
     "cancel.completed": (K.ENDED,),
     "renewal.reminder": (K.REMINDER,),
+    "trial.reminder": (K.TRIAL_ENDING,),
     "trial.ended": (K.TRIAL,),
     "expire.expired": (K.EXPIRED,),
     "period.no_price": (K.ATTENTION,),

@@ -162,6 +162,11 @@ class Subscription(models.Model):
                 condition=Q(status__in=[S.ACTIVE, S.SUSPENDED], auto_renew=False),
                 name="subscription_not_renewed",
             ),
+            models.Index(
+                fields=["trial_ends"],
+                condition=Q(status__in=[S.ACTIVE, S.SUSPENDED], trial_ends__isnull=False),
+                name="subscription_trials",
+            ),
         ]
         triggers = [
             pgtrigger.FSM(name="status_moves", field="status", transitions=PAIRS),

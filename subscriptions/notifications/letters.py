@@ -22,6 +22,7 @@ from subscriptions.notifications.words import Tongue, one_line
 from subscriptions.pricing import Quote
 
 K = NoticeKind
+_REMINDERS = (K.REMINDER, K.TRIAL_ENDING)
 # Names in subjects and sentences; the facts below them hold the whole of it.
 SHORT = 60
 
@@ -126,20 +127,30 @@ class _About:
                 facts["ended_on"] = self._ended_on()
                 facts["after_grace"] = facts["asked_by_seatdesk"] and subscription.grace_ends is not None
             case K.REMINDER:
-                facts |= {
+                facts |= self._coming() | {
                     "renews": after["Renews"],
-                    "days": after["Days"],
-                    "seats": self.tongue.seats(after["Seats"]),
-                    "price": self.tongue.money(Decimal(after["Price"]), after["Currency"]),
-                    "each": self.tongue.each(after["Months"]),
-                    "day": self.tongue.day(date.fromisoformat(after["Date"])),
                     "reduce_until": self.tongue.day(date.fromisoformat(after["Reduce until"])),
                 }
+            case K.TRIAL_ENDING:
+                until = self.tongue.day(date.fromisoformat(after["Convert until"]))
+                facts |= self._coming() | {"convert_until": until}
             case K.EXPIRED:
                 last = date.fromisoformat(after["Renewable until"])
                 in_grace = last >= actions.local_day(self.event.at, self.event.account)
                 facts["renew_until"] = self.tongue.day(last) if in_grace else ""
         return facts
+
+    def _coming(self) -> dict[str, Any]:
+        """Of a reminder: the day, and the seats and the price from then on; no price where the list has none."""
+        after = self.event.after
+        priced = "Price" in after
+        return {
+            "days": after["Days"],
+            "seats": self.tongue.seats(after["Seats"]),
+            "price": self.tongue.money(Decimal(after["Price"]), after["Currency"]) if priced else "",
+            "each": self.tongue.each(after["Months"]) if priced else "",
+            "day": self.tongue.day(date.fromisoformat(after["Date"])),
+        }
 
     def _suspension(self) -> dict[str, str]:
         """When it works again of itself, or when it ends although it works again."""
@@ -175,7 +186,7 @@ class _About:
             if order.due_at and self.notice.kind in (K.APPROVAL, K.DECIDE, K.ENDING, K.WITHDRAWN):
                 found["Planned for"] = self.tongue.moment(order.due_at)
         # A reminder is about a day to come, and the act of asking has its instant already.
-        if self.notice.kind != K.REMINDER and (order is None or event.at != order.placed_at):
+        if self.notice.kind not in _REMINDERS and (order is None or event.at != order.placed_at):
             found["When"] = self.tongue.moment(event.at)
         found |= self._why() | self._money()
         return [(self.say(name), value) for name, value in found.items() if value]
@@ -193,14 +204,14 @@ class _About:
         return {}
 
     def _money(self) -> dict[str, str]:
-        if self.notice.kind == K.REMINDER:
+        if self.notice.kind in _REMINDERS:
             facts = self.facts()
-            return {
-                "Seats": self.tongue.number(self.event.after["Seats"]),
-                "Price": self.say("net", amount=f"{facts['price']} {facts['each']}"),
-                "Renews on" if facts["renews"] else "Term ends on": facts["day"],
-                "Reduce until": facts["reduce_until"],
-            }
+            price = self.say("net", amount=f"{facts['price']} {facts['each']}") if facts["price"] else ""
+            found = {"Seats": self.tongue.number(self.event.after["Seats"]), "Price": price}
+            if self.notice.kind == K.TRIAL_ENDING:
+                return found | {"Trial ends on": facts["day"], "Convert until": facts["convert_until"]}
+            day = "Renews on" if facts["renews"] else "Term ends on"
+            return found | {day: facts["day"], "Reduce until": facts["reduce_until"]}
         if self.quote is None or self.what in ("rejected", "withdrawn", "failed", "give_up", "held"):
             return {}
         due, currency = self.quote.due_now, self.quote.currency

@@ -79,6 +79,10 @@ def _is_news(event: Event) -> bool:
         case "withdrawn" if event.actor_id is None:
             # That the subscription is over says the same of everything that was planned for it.
             return event.subscription.status != SubscriptionStatus.CANCELLED
+        case "reminder" if event.kind == "trial.reminder":
+            # Otherwise it was converted or cancelled meanwhile.
+            running = event.subscription.status == SubscriptionStatus.ACTIVE
+            return running and f"{event.subscription.trial_ends}" == event.after.get("Date")
         case "completed" if event.kind == "cancel.completed":
             return not _ends_a_trial(event.subscription, order)
     return bool(kinds_of(event.kind))

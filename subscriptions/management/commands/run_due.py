@@ -22,7 +22,7 @@ _LABELS = {
     "unbilled": "A period begins and is not billed: suspended",
     "no price": "A period waits for a price",
     "renewed": "A term is renewed",
-    "reminded": "A reminder of a renewal is sent",
+    "reminded": "A reminder of a renewal, or of the end of a trial, is sent",
     "expired": "A term is over and is not renewed",
     "grace": "A grace time is over: a cancel is placed",
     "trial": "A trial is over: a cancel is placed",

@@ -16,7 +16,7 @@ K = NoticeKind
 GROUPS: tuple[tuple[str, tuple[NoticeKind, ...]], ...] = (
     ("Changes that somebody asked for", (K.DONE, K.FAILED, K.APPROVAL, K.WITHDRAWN)),
     ("Start, stop and end", (K.CODE, K.SUSPENSION, K.ENDING, K.ENDED)),
-    ("Terms and trials", (K.REMINDER, K.EXPIRED, K.TRIAL)),
+    ("Terms and trials", (K.REMINDER, K.EXPIRED, K.TRIAL_ENDING, K.TRIAL)),
 )
 HINTS: dict[NoticeKind, str] = {
     K.DONE: "With what it costs.",
@@ -29,6 +29,7 @@ HINTS: dict[NoticeKind, str] = {
     K.ENDED: "Its activation code no longer works.",
     K.REMINDER: "30 and 7 days before, with seats, price, date and the last day to reduce.",
     K.EXPIRED: "With the last day on which it can be renewed.",
+    K.TRIAL_ENDING: "7 days before, with seats, price and the last day to convert it.",
     K.TRIAL: "It was not converted to a paid subscription.",
 }
 ABOUT: dict[Role, str] = {
