@@ -148,9 +148,10 @@ def _begins(day: date) -> datetime:
 
 
 def _ends_before(day: date) -> Q:
-    """What was cancelled for a day, and what runs to the end of its term and is not renewed."""
+    """What was cancelled for a day, what runs to the end of its term and is not renewed, and trials."""
     cancelled = Q(status__in=[S.ENDING, S.SUSPENDED], ends_at__lt=_begins(day))
-    return cancelled | Q(status__in=[S.ACTIVE, S.SUSPENDED], auto_renew=False, term_end__lt=day)
+    runs = Q(status__in=[S.ACTIVE, S.SUSPENDED])
+    return cancelled | (runs & Q(auto_renew=False, term_end__lt=day)) | (runs & Q(trial_ends__lt=day))
 
 
 _YES_NO = {"1": "Yes", "0": "No"}

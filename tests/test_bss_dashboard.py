@@ -90,6 +90,9 @@ def test_each_number_is_that_of_its_list(operator):
     SubscriptionFactory(auto_renew=False, term_end=over - timedelta(days=1))
     SubscriptionFactory(auto_renew=False, term_end=over)
     SubscriptionFactory(auto_renew=True, term_end=over - timedelta(days=1))
+    # A trial ends by itself, whatever its row says of renewals.
+    for status, last in (("active", over - timedelta(days=1)), ("active", over), ("cancelled", over)):
+        SubscriptionFactory(status=status, trial_ends=last, term_end=last)
     SubscriptionFactory(status="cancelled", ends_at=midnight(-3))
     SubscriptionFactory(status="suspended")
     call = VendorCallFactory(outcome="transient", finished_at=now)
@@ -101,7 +104,7 @@ def test_each_number_is_that_of_its_list(operator):
     DriftFactory(ended_at=now, ending="gone")
     shown = piles(operator)
     expected = {
-        "Needs attention": 4, "Failed": 2, "Taking too long": 4, "Awaiting approval": 1, "Drift": 5, "Ending soon": 4,
+        "Needs attention": 4, "Failed": 2, "Taking too long": 4, "Awaiting approval": 1, "Drift": 5, "Ending soon": 5,
         "Vendor trouble": 2,
     }  # fmt: skip
     assert {label: number for label, (number, _) in shown.items()} == {
@@ -405,6 +408,7 @@ def busy(rows):
         order = OrderFactory(**STOPPED)
         VendorCallFactory(order=order, outcome="unknown", finished_at=clock.now())
         SubscriptionFactory(status="ending", ends_at=midnight(3))
+        SubscriptionFactory(trial_ends=midnight(3).date())
         DriftFactory()
     VendorState.objects.get_or_create(vendor=f"vendor {rows}", paused_at=clock.now())
     figures.refresh()

@@ -85,6 +85,16 @@ def test_what_is_not_renewed_ends_with_its_term():
     assert found(Subscription, f"ends_before={day + timedelta(1)}") == {leaves, stopped}
 
 
+def test_a_trial_ends_by_itself():
+    day = clock.now().astimezone(UTC).date()
+    trial = {"trial_ends": day, "term_end": day}
+    runs, stopped = (SubscriptionFactory(status=one, **trial) for one in ("active", "suspended"))
+    SubscriptionFactory(term_end=day)
+    SubscriptionFactory(status="cancelled", **trial)
+    assert found(Subscription, f"ends_before={day}") == set()
+    assert found(Subscription, f"ends_before={day + timedelta(1)}") == {runs, stopped}
+
+
 def test_late_is_what_is_on_its_way_for_longer_than_usual():
     now = clock.now()
     long_ago, just_now = now - timedelta(minutes=3), now - timedelta(minutes=1)
