@@ -1,5 +1,6 @@
 """Writing many rows at once: what is written is what the ORM would write, and no more than what has changed."""
 
+import json
 import uuid
 from datetime import date
 from decimal import Decimal
@@ -125,6 +126,30 @@ def test_what_is_in_no_column_is_no_value():
     event.reason = "nul \0"
     with pytest.raises((DataError, ValueError)):
         rows.insert([event])
+
+
+def test_orders_whose_job_waits_get_no_other(empty_queue):
+    found = [OrderFactory(subscription=SubscriptionFactory(), next_attempt_at=clock.now()) for _ in range(30)]
+    apart, together = [found[0], found[12], found[29]], [*found[1:12], *found[13:29]]
+    rows.defer(together[::-1])
+    rows.defer_soon([together[4]])
+    rows.defer_soon(together[:2])
+    rows.defer_soon(together)
+    assert len(waiting()) == 1
+    for one in apart:
+        rows.defer_soon([one, together[9]])
+        rows.defer_soon([one])
+    assert waiting() == [[one.pk for one in together], *([one.pk] for one in apart)]
+
+
+def waiting():
+    """Of each job that waits, its orders."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(args->'order_ids', jsonb_build_array(args->'order_id')) FROM procrastinate_jobs"
+            " WHERE status = 'todo' ORDER BY id"
+        )
+        return [json.loads(ids) for (ids,) in cursor.fetchall()]
 
 
 @pytest.mark.parametrize("many", [0, 1, 1000])

@@ -217,8 +217,9 @@ def defer(orders: Iterable[Order], *, at: datetime | None = None) -> None:
 
 
 def _jobs(orders: Sequence[Order], at: datetime | None) -> list[Job]:
-    """One for each of a few, which nothing of a bulk run holds up; many travel together."""
+    """One for each of a few, which nothing of a bulk run holds up; many travel together, by their keys."""
     if len(orders) > FEW:
+        orders = sorted(orders, key=attrgetter("pk"))
         return [
             Job(
                 task_name="subscriptions.fulfil_many",
@@ -290,14 +291,21 @@ def defer_soon(orders: Iterable[Order]) -> None:
 
 def _with_job_waiting(orders: Sequence[Order]) -> set[int]:
     """One is enough: each more would come back for as long as the order lives, and outlive it under its lock."""
+    ids = [one.pk for one in orders]
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT (args->>'order_id')::bigint FROM procrastinate_jobs WHERE status = 'todo' AND lock = ANY(%(locks)s)"
             " AND task_name = 'subscriptions.fulfil' UNION ALL "
             "SELECT id FROM (SELECT jsonb_array_elements(args->'order_ids')::bigint FROM procrastinate_jobs"
-            " WHERE status = 'todo' AND task_name = 'subscriptions.fulfil_many') AS batch(id) WHERE id = ANY(%(ids)s)",
-            {"locks": [f"subscription-{one.subscription_id}" for one in orders], "ids": [one.pk for one in orders]},
-        )
+            " WHERE status = 'todo' AND task_name = 'subscriptions.fulfil_many'"
+            # From the first to the last of its orders: the others of a backlog are not unpacked.
+            " AND (args->'order_ids'->>0)::bigint <= %(last)s AND (args->'order_ids'->>-1)::bigint >= %(first)s"
+            ") AS batch(id) WHERE id = ANY(%(ids)s)",
+            {
+                "locks": [f"subscription-{one.subscription_id}" for one in orders],
+                "ids": ids, "first": min(ids), "last": max(ids),
+            },
+        )  # fmt: skip
         return {pk for (pk,) in cursor.fetchall()}
 
 
