@@ -128,6 +128,36 @@ def test_a_row_says_what_differs_and_leads_to_get_details(rows, operator):
     assert "Nothing was compared with the licence service yet" in page
 
 
+@pytest.mark.parametrize(
+    ("field", "noted", "said"),
+    [
+        ("status", "NotStarted", "Not started"),
+        ("status", "Started", "Running"),
+        ("status", "Paused", "Paused"),
+        ("status", "SoftCancelled", "Set to end"),
+        ("status", "HardCancelled", "Ended for good"),
+        ("status", "Whatever", "Whatever"),
+        ("existence", "No", "Not known"),
+        ("existence", "Yes", "Known"),
+        ("unknown_here", "Started, 40 of OLD", "Running, 40 of OLD"),
+        ("unknown_here", "Could not be read", "Could not be read"),
+        ("product", "Started", "Started"),
+        ("seats", "30", "30"),
+    ],
+)
+def test_what_differs_is_said_as_people_say_it(field, noted, said):
+    assert reconciliation.in_words(field, noted) == said
+
+
+def test_the_list_says_what_the_vendor_says_in_words(subscription, operator):
+    DriftFactory(subscription=subscription, field="status", ours="Active", theirs="HardCancelled")
+    stranger()
+    page = operator.get(LIST).content.decode()
+    for said in ("Active", "Ended for good", "Not known", "Running, 40 of OLD"):
+        assert f">{said}</td>" in page
+    assert "HardCancelled" not in page
+
+
 def test_the_page_says_when_all_was_compared(subscription, operator):
     run = reconcile()
     page = " ".join(operator.get(LIST).content.decode().split())

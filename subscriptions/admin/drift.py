@@ -77,12 +77,12 @@ def tick(row: Drift) -> SafeString:
 
 @admin.register(Drift)
 class DriftAdmin(NarrowedAdmin):
-    list_display = ("where", "what", "ours", "theirs", "stake", "since")
+    list_display = ("where", "what", "here", "there", "stake_since")
     list_display_links = None
     list_select_related = ("subscription__account", "subscription__sku__product")
     search_fields = ("pk",)
     search_help_text = "Subscription ID (SUB-000123), the vendor's subscriber ID or company."
-    fields = ("where", "what", "ours", "theirs", "stake", "since", "seen", "ended", "order_link")
+    fields = ("where", "what", "here", "there", "stake", "since", "seen", "ended", "order_link")
     readonly_fields = fields
 
     def get_urls(self) -> list[URLPattern]:
@@ -109,13 +109,25 @@ class DriftAdmin(NarrowedAdmin):
     def where(self, row: Drift) -> SafeString:
         if row.subscription is None:
             return format_html("{}<small>{}</small>", row.subscriber_id, "The vendor's subscriber ID")
-        about = f"{row.subscription.account}, {row.subscription.sku.product}"
         url = shortcut.subscription_url(row.subscription.pk, "details")
-        return format_html('<a href="{}">{}</a><small>{}</small>', url, row.subscription.number, about)
+        about = (row.subscription.number, row.subscription.account, row.subscription.sku.product)
+        return format_html('<a href="{}">{}</a> {}<small>{}</small>', url, *about)
 
     @admin.display(description="What differs")
     def what(self, row: Drift) -> str:
         return row.get_field_display()
+
+    @admin.display(description="Ours")
+    def here(self, row: Drift) -> str:
+        return reconciliation.in_words(row.field, row.ours)
+
+    @admin.display(description="Theirs")
+    def there(self, row: Drift) -> str:
+        return reconciliation.in_words(row.field, row.theirs)
+
+    @admin.display(description="At stake a month")
+    def stake_since(self, row: Drift) -> SafeString:
+        return format_html("{}<small>since {}</small>", self.stake(row), self.since(row))
 
     @admin.display(description="At stake a month")
     def stake(self, row: Drift) -> SafeString:
