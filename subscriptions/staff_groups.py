@@ -10,7 +10,7 @@ _VIEWS = tuple(
     f"view_{model}"
     for model in ("account", "member", "product", "sku", "priceband", "subscription", "order", "vendorcall", "event",
                   "user", "vendorstate", "charge", "notice", "approvallimit", "changetarget",
-                  "bulkrun", "drift", "reconciliationrun")
+                  "bulkrun", "takeover", "drift", "reconciliationrun")
 )  # fmt: skip
 _DECISIONS = tuple(action.permission.removeprefix("subscriptions.") for action in (actions.APPROVE, actions.REJECT))
 _ALL_ACTIONS = tuple(f"{stem}_subscription" for stem in actions.ACTIONS)

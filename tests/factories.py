@@ -20,6 +20,7 @@ from subscriptions.models import (
     Product,
     Role,
     Subscription,
+    Takeover,
     User,
     VendorCall,
 )
@@ -187,6 +188,18 @@ class DriftFactory(DjangoModelFactory):
     amount = Decimal("17.50")
     found_at = factory.LazyFunction(clock.now)
     seen_at = factory.SelfAttribute("found_at")
+
+
+class TakeoverFactory(DjangoModelFactory):
+    class Meta:
+        model = Takeover
+
+    source = "Old portal"
+    reason = "We move"
+    audience = "command"
+    file = "file base.csv"
+    asks_vendor = True
+    created_at = factory.LazyFunction(clock.now)
 
 
 class EventFactory(DjangoModelFactory):

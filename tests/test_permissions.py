@@ -21,6 +21,7 @@ from tests.factories import (
     OrderFactory,
     SKUFactory,
     SubscriptionFactory,
+    TakeoverFactory,
     VendorCallFactory,
 )
 
@@ -160,6 +161,8 @@ TABLE: dict[str, tuple[str, dict[str, int]]] = {
     **bss_model("subscription", history=302),
     **bss_model("order", history=302),
     **bss_model("bulkrun", history=302),
+    **bss_model("takeover", history=302),
+    "admin:subscriptions_takeover_results": ("takeover", ALL_STAFF),
     **bss_model("drift", history=302),
     "admin:subscriptions_drift_settle": ("", staff(others=405)),
     **bss_model("reconciliationrun", history=302),
@@ -245,6 +248,7 @@ def things(cast: Any) -> dict[str, list[Any]]:
         "vendorstate": [VendorState.objects.create(vendor="kaspersky").pk],
         "difference": [subscription.pk, "seats"],
         "bulkrun": [run.pk],
+        "takeover": [TakeoverFactory().pk],
         "drift": [drift.pk],
         "reconciliationrun": [reconciliation.begin(actor=None, audience=actions.COMMAND).pk],
         "content": [1, 1],

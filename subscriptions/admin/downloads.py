@@ -1,6 +1,7 @@
 """The lists of BSS as files: what the list finds, all of it, by the same address."""
 
 import tempfile
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -15,7 +16,7 @@ from django.views.decorators.http import require_safe
 
 from subscriptions import clock, exports
 from subscriptions.exports import Table
-from subscriptions.sheets import BYTE_ORDER_MARK
+from subscriptions.sheets import BYTE_ORDER_MARK, written
 
 MOST_IN_A_WORKBOOK = 50_000
 """A workbook is sent when all of it is written, at some thousand rows a second: more would keep its reader waiting."""
@@ -67,6 +68,18 @@ def _csv(rows: Any, table: Table) -> StreamingHttpResponse:
     response["Content-Disposition"] = f'attachment; filename="{_name(table)}.csv"'
     response["Cache-Control"] = "no-store"
     return response
+
+
+def outcomes(rows: Iterable[Iterable[object]], name: str) -> StreamingHttpResponse:
+    """The outcome of each row, their header first, as commands write it; read while it is sent, whatever its length."""
+    return StreamingHttpResponse(
+        written(rows),
+        content_type="text/csv; charset=utf-8",
+        headers={
+            "Content-Disposition": f'attachment; filename="{name}.csv"',
+            "Cache-Control": "private, no-store",
+        },
+    )
 
 
 def workbook(rows: Any, table: Table) -> FileResponse:

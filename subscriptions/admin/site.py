@@ -11,8 +11,8 @@ from django.urls import URLPattern, URLResolver, path
 
 # The way around the site, in the order of the work; the registry itself is sorted by name.
 MODELS = (
-    "Subscription", "Order", "Drift", "BulkRun", "Account", "User", "Product", "SKU", "Charge", "Event", "VendorCall",
-    "ReconciliationRun", "VendorState",
+    "Subscription", "Order", "Drift", "BulkRun", "Takeover", "Account", "User", "Product", "SKU", "Charge", "Event",
+    "VendorCall", "ReconciliationRun", "VendorState",
 )  # fmt: skip
 
 

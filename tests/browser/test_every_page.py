@@ -20,6 +20,7 @@ NO_PAGES = {
     "storefront:subscriptions_csv",
     "admin:subscriptions_account_statement_csv",
     "admin:subscriptions_bulkrun_results",
+    "admin:subscriptions_takeover_results",
     "admin:subscriptions_sku_export",
     "admin:subscriptions_subscription_export",
     "admin:subscriptions_order_export",
