@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import URLPattern, path
@@ -17,14 +17,13 @@ from django.views.decorators.http import require_POST, require_safe
 
 from subscriptions import actions, bulk, pricing
 from subscriptions.actions import NotAllowed
-from subscriptions.admin import shortcut, words
+from subscriptions.admin import downloads, shortcut, words
 from subscriptions.admin.bulk import EVERY, Act, choose, number_of
 from subscriptions.admin.bulk_forms import BulkForm
 from subscriptions.admin.lists import ReadOnlyAdmin, key
 from subscriptions.bulk import Preview, Reason
 from subscriptions.filters import subscription_id
 from subscriptions.models import BulkRun, OrderStatus, RunStatus
-from subscriptions.sheets import written
 
 # Seconds between two looks of an open page; it stops after the last one and leaves the link.
 LOOKS = (1, 2, 5, *[10] * 60)
@@ -202,19 +201,12 @@ def resume(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def results(request: HttpRequest, pk: int) -> HttpResponseBase:
-    """The outcome of each row as CSV, as the commands write it; read while it is sent, whatever its length."""
+    """The outcome of each row as CSV, as the commands write it."""
     run = _find(request, pk)
     if run.status == RunStatus.DRAFT:
         messages.error(request, "Nothing was done yet, so there are no results.")
         return _back(run)
-    return StreamingHttpResponse(
-        written(chain([bulk.COLUMNS], bulk.sheet(run))),
-        content_type="text/csv; charset=utf-8",
-        headers={
-            "Content-Disposition": f'attachment; filename="bulk-run-{run.pk}.csv"',
-            "Cache-Control": "private, no-store",
-        },
-    )
+    return downloads.outcomes(chain([bulk.COLUMNS], bulk.sheet(run)), f"bulk-run-{run.pk}")
 
 
 def _back(run: BulkRun) -> HttpResponse:
