@@ -33,7 +33,7 @@ _SHAPES = {
     RunStatus.DRAFT: "pending",
     RunStatus.RUNNING: "in_progress",
     RunStatus.STOPPED: "suspended",
-    RunStatus.DONE: "completed",
+    RunStatus.DONE: "in_progress",
 }
 _WILL = {
     OrderStatus.SCHEDULED: "would be planned for a later day",
@@ -52,6 +52,8 @@ _OUTCOMES = {
     "rejected": ("rejected", "Rejected"),
     "withdrawn": ("withdrawn", "Withdrawn"),
 }
+# Outcomes after which nothing more happens to a row.
+_OVER = ("done", "refused", "failed", "rejected", "withdrawn")
 
 
 @admin.register(BulkRun)
@@ -134,7 +136,22 @@ def _title(run: BulkRun) -> str:
 
 
 def _status(run: BulkRun) -> SafeString:
-    return words.status(_SHAPES[RunStatus(run.status)], run.get_status_display())
+    """As the list of runs says it, which may be some seconds behind the orders."""
+    return _in_words(run, run.not_done if run.open_from is None else None)
+
+
+def _status_by(run: BulkRun, counts: dict[str, int]) -> SafeString:
+    """The same to the moment, by the outcomes of the rows."""
+    over = sum(counts.get(outcome, 0) for outcome in _OVER)
+    return _in_words(run, run.total - counts.get("done", 0) if over == run.total else None)
+
+
+def _in_words(run: BulkRun, not_done: int | None) -> SafeString:
+    if run.status != RunStatus.DONE or not_done is None:
+        return words.status(_SHAPES[RunStatus(run.status)], run.get_status_display())
+    if not_done == run.total:
+        return words.status("failed", "None done")
+    return words.status("completed", f"Done, {not_done:,} not" if not_done else "Done")
 
 
 # --- what is done with a run -----------------------------------------------------------------------------------------
@@ -300,6 +317,7 @@ def _since(run: BulkRun) -> dict[str, Any]:
     decided, carried_out = run.placed + run.refused, counts.get("in progress", 0)
     badly = any(counts.get(outcome) for outcome in bulk.FAILURES)
     return {
+        "state": _status_by(run, counts),
         "waiting": run.status == RunStatus.RUNNING or carried_out > 0,
         "decided": decided,
         "how_far": f"{decided:,} of {run.total:,} rows decided: {run.placed:,} placed, {run.refused:,} refused.",

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from procrastinate.contrib.django import app
 
-from subscriptions.bulk import drafts, jobs, runs
+from subscriptions.bulk import drafts, endings, jobs, runs
 from subscriptions.fulfilment import UPKEEP_FIRST
 from subscriptions.models import BulkRun, RunStatus
 
@@ -59,7 +59,8 @@ def _slice(task: str, run: BulkRun, steps: Iterator[BulkRun]) -> None:
 @app.periodic(cron=settings.UPKEEP_CRON)
 @app.task(name="subscriptions.bulk_upkeep", queue="upkeep", priority=UPKEEP_FIRST, queueing_lock="bulk_upkeep")
 def upkeep(timestamp: int) -> None:
-    """Let runs go on whose job was lost or has failed, and forget old drafts."""
+    """Let runs go on whose job was lost or has failed, see which are carried out, and forget old drafts."""
     if woken := jobs.wake():
         log.info("bulk runs without a job go on", runs=woken)
+    endings.follow()
     drafts.forget()

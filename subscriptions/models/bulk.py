@@ -54,7 +54,8 @@ class BulkRun(models.Model):
     told by their orders. A `draft` was chosen in BSS and is not confirmed: `given` and `reason` can still change,
     `preview` keeps what would happen, and it is deleted when nobody confirms it. While `choosing` is not null, more
     rows are still to be written of those that its words find, and `total` counts those that are there.
-    `stopped_because` is a sentence where no person stopped it.
+    `stopped_because` is a sentence where no person stopped it. From `open_from` on orders of a placed run may not be
+    over yet, none is when it is null; `not_done` counts the rows before it that came to nothing, as they ended first.
     """
 
     action = models.CharField(max_length=24, editable=False, help_text="Stem of the action, such as suspend.")
@@ -73,6 +74,8 @@ class BulkRun(models.Model):
     choosing = models.JSONField(
         null=True, editable=False, help_text="Filter words, and the keys between which they are still to be asked."
     )
+    open_from = models.PositiveIntegerField(null=True, default=0, db_default=0, editable=False)
+    not_done = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     stopped_because = models.TextField(blank=True, default="", db_default="", editable=False)
 
     class Meta:
