@@ -68,3 +68,16 @@ def test_the_line_that_a_link_names_is_marked(cast, line, open_page):
     page.goto(f"/statements/{cast.acme.pk}/{line.booked_on:%Y-%m}/?all=1#line-{line.pk}")
     assert page.locator(f"#line-{line.pk}:target").count() == 1
     assert _style(page, f"#line-{line.pk}", "backgroundColor") != "rgba(0, 0, 0, 0)"
+
+
+def test_on_a_phone_a_line_is_short_and_nothing_of_it_is_lost(cast, line, open_context, accessible):
+    page = open_context(cast.owner, viewport={"width": 360, "height": 800}).new_page()
+    page.goto(f"/statements/{cast.acme.pk}/{line.booked_on:%Y-%m}/")
+    row = page.locator(f"#line-{line.pk}")
+    cells = {name: row.locator(f"td[data-label={name}]") for name in ("What", "Amount", "Days", "Seats", "Booked")}
+    for cell in (*cells.values(), row.locator("th")):
+        assert cell.is_visible()
+    tops = {name: cell.bounding_box()["y"] for name, cell in cells.items()}
+    assert tops["What"] == tops["Amount"] < tops["Days"] == tops["Seats"] < tops["Booked"]
+    assert row.bounding_box()["height"] < 160
+    accessible(page)
