@@ -6,11 +6,10 @@ from typing import Any
 
 import structlog
 from django.contrib.admin import ModelAdmin
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.http import FileResponse, Http404, HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_safe
 
@@ -43,10 +42,7 @@ def _export(admin: ModelAdmin, request: HttpRequest, format: str) -> HttpRespons
     if format not in exports.WRITERS:
         raise Http404
     table = exports.TABLES[admin.model]
-    try:
-        found: Any = admin.get_changelist_instance(request)
-    except IncorrectLookupParameters:
-        return redirect(f"admin:subscriptions_{admin.opts.model_name}_changelist")
+    found: Any = admin.get_changelist_instance(request)
     if found.refusal:
         return _refused(admin, request, "This filter cannot be used", found.refusal, status=400)
     if format == "xlsx" and found.queryset[: MOST_IN_A_WORKBOOK + 1].count() > MOST_IN_A_WORKBOOK:

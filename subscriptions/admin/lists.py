@@ -12,7 +12,7 @@ from django.urls import URLPattern
 from django.utils.text import capfirst
 
 from subscriptions import exports, filters
-from subscriptions.admin import downloads
+from subscriptions.admin import downloads, words
 from subscriptions.filters import BadFilter, Filter
 from subscriptions.models import names
 
@@ -62,13 +62,12 @@ class NarrowedChangeList(KeyedChangeList):
     refusal = ""
 
     def get_filters_params(self, params: Any = None) -> Any:
-        """What is left to the stock admin: addresses that name a field."""
-        words = filters.of(self.model)
-        return {name: typed for name, typed in super().get_filters_params(params).items() if name not in words}
+        """Nothing is left to the stock admin, which would show every row for what it does not know."""
+        return {}
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> Any:
-        words = filters.of(self.model)
-        self.words = {name: typed for name, typed in self.params.items() if name in words and typed.strip()}
+        narrowing = super().get_filters_params().keys() | {SEARCH_VAR}
+        self.words = {name: typed for name, typed in self.params.items() if name in narrowing and typed.strip()}
         rows = super().get_queryset(request, exclude_parameters)
         try:
             return filters.narrow(rows, self.words.items())
@@ -141,6 +140,7 @@ class KeyedAdmin(admin.ModelAdmin):
     """An admin whose list pages by key."""
 
     actions = None
+    empty_value_display = words.NOTHING
     list_per_page = 50
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
