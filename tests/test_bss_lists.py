@@ -5,13 +5,18 @@ from datetime import timedelta
 
 import pytest
 from django.urls import reverse
+from django.utils.html import strip_tags
 
+from subscriptions.admin.site import MODELS
+from subscriptions.models import Subscription
 from tests.factories import (
     AccountFactory,
     ChargeFactory,
+    DriftFactory,
     OrderFactory,
     SKUFactory,
     SubscriptionFactory,
+    UserFactory,
     VendorCallFactory,
 )
 
@@ -88,6 +93,8 @@ def test_filters_by_status_and_product(operator, rows):
         ({"renews_before": "1.3.2027"}, "renews_before: “1.3.2027” is no date."),
         ({"account": "Nobody"}, "account: There is no company “Nobody”."),
         ({"product": "9" * 30}, "product: There is no product"),
+        ({"foo": "1"}, "There is no filter “foo”. There are: status, product"),
+        ({"sku__product": "1"}, "There is no filter “sku__product”."),
     ],
 )
 def test_a_filter_that_cannot_be_used_is_named_and_everything_else_stays(query, said, operator, rows):
@@ -202,6 +209,46 @@ def test_two_rows_or_two_hundred_ask_the_database_as_often(
     assert "COUNT(" not in statements
     assert "DISTINCT" not in statements
     assert "OFFSET" not in statements
+
+
+# A narrow page shows each row as a card, which needs both.
+def test_each_cell_says_its_column_and_the_first_one_heads_its_row(cast, signed_in):
+    fill(cast, 2)
+    ChargeFactory(subscription=Subscription.objects.first())
+    DriftFactory(subscription=Subscription.objects.first())
+    SKUFactory(name="<b>")
+    browser = signed_in(UserFactory(is_staff=True, is_superuser=True))
+    seen = set()
+    for model in MODELS:
+        page = browser.get(reverse(f"admin:subscriptions_{model.lower()}_changelist")).content.decode()
+        if 'id="result_list"' not in page:
+            continue
+        seen.add(model)
+        head, rows = page.partition('id="result_list"')[2].split("</thead>")
+        columns = re.findall(r'role="columnheader"[^>]*>\s*<(?:a|span)[^>]*>(.*?)</(?:a|span)>\s*</th>', head)
+        heading = 1 if "Choose" in columns[0] else 0
+        for row in rows.partition("</table>")[0].split('<tr role="row">')[1:]:
+            assert row.count('<th scope="row" role="rowheader"') == row.count("<th") == 1, model
+            labels = re.findall(r'<td role="cell" data-label="([^"]*)"', row)
+            assert labels == [strip_tags(name) for place, name in enumerate(columns) if place != heading], model
+    assert seen >= {
+        "Subscription",
+        "Order",
+        "Drift",
+        "Account",
+        "User",
+        "Product",
+        "SKU",
+        "Charge",
+        "Event",
+        "VendorCall",
+    }
+
+
+def test_what_a_stock_list_cannot_read_is_said(operator):
+    answer = operator.get("/bss/subscriptions/account/", {"foo": "1"}, follow=True)
+    assert answer.redirect_chain == [("/bss/subscriptions/account/?e=1", 302)]
+    assert "asked for a filter that this list does not have" in answer.content.decode()
 
 
 def test_without_the_view_permission_there_is_no_list(cast, signed_in):

@@ -25,7 +25,7 @@ LOOKS = (2, 5, *[15] * 12)
 
 @admin.register(Order)
 class OrderAdmin(NarrowedAdmin):
-    list_display = ("number", "subscription_link", "wish", "costs", "state", "placed_by", "placed")
+    list_display = ("number", "subscription_link", "wish", "costs", "state", "placed")
     list_display_links = ("number",)
     list_select_related = ("subscription__account", "actor")
     search_fields = ("pk",)
@@ -75,13 +75,9 @@ class OrderAdmin(NarrowedAdmin):
     def state(self, row: Order) -> SafeString:
         return words.status(row.status, row.get_status_display())
 
-    @admin.display(description="By")
-    def placed_by(self, row: Order) -> str:
-        return words.who(row.actor, row.audience)
-
     @admin.display(description="Placed")
     def placed(self, row: Order) -> SafeString:
-        return words.moment(row.placed_at)
+        return format_html("{}<small>{}</small>", words.moment(row.placed_at), words.who(row.actor, row.audience))
 
     # The page.
 

@@ -46,7 +46,7 @@ def statement_url(charge: Charge) -> str:
 
 @admin.register(Charge)
 class ChargeAdmin(NarrowedAdmin):
-    list_display = ("line", "booked", "company", "subscription_link", "order_link", "what", "amount_text")
+    list_display = ("line", "booked", "subscription_link", "order_link", "what", "amount_text")
     list_display_links = ("line",)
     list_select_related = ("account", "subscription")
     search_fields = ("pk",)
@@ -66,14 +66,11 @@ class ChargeAdmin(NarrowedAdmin):
         on = row.booked_on
         return format_html('<time datetime="{}">{}</time>', on.isoformat(), f"{on.day} {on:%b %Y}")
 
-    @admin.display(description="Company")
-    def company(self, row: Charge) -> str:
-        return row.account.name
-
     @admin.display(description="Subscription")
     def subscription_link(self, row: Charge) -> SafeString:
         url = shortcut.subscription_url(row.subscription_id)
-        return format_html('<a href="{}">{}</a>', url, row.subscription.number)
+        company = row.account.name
+        return format_html('<a href="{}">{}</a><small>{}</small>', url, row.subscription.number, company)
 
     @admin.display(description="Order")
     def order_link(self, row: Charge) -> SafeString | str:

@@ -35,8 +35,8 @@ class Happening:
 
 @admin.register(Subscription)
 class SubscriptionAdmin(NarrowedAdmin):
-    list_display = ("number", "company", "product", "state", "seat_count", "renews", "vendor")
-    list_display_links = ("number",)
+    list_display = ("number", "company", "state", "seat_count", "renews", "vendor")
+    list_display_links = None
     list_select_related = ("account", "sku__product")
     search_fields = ("pk",)
     search_help_text = "Subscription ID (SUB-000123), order number (ORD-12) or company."
@@ -61,17 +61,14 @@ class SubscriptionAdmin(NarrowedAdmin):
         ahead = Order.objects.filter(status__in=[*OPEN_ORDER, OrderStatus.SCHEDULED])
         return super().get_queryset(request).prefetch_related(Prefetch("orders", ahead, to_attr="ahead"))
 
-    @admin.display(description="ID")
-    def number(self, row: Subscription) -> str:
-        return row.number
+    @admin.display(description="ID and SKU")
+    def number(self, row: Subscription) -> SafeString:
+        url = shortcut.subscription_url(row.pk)
+        return format_html('<a href="{}">{}</a><small>{}</small>', url, row.number, row.sku.code)
 
-    @admin.display(description="Company")
-    def company(self, row: Subscription) -> str:
-        return row.account.name
-
-    @admin.display(description="Product")
-    def product(self, row: Subscription) -> SafeString:
-        return format_html("{}<small>{}</small>", row.sku.product.name, row.sku.code)
+    @admin.display(description="Company and product")
+    def company(self, row: Subscription) -> SafeString:
+        return format_html("{}<small>{}</small>", row.account.name, row.sku.product.name)
 
     @admin.display(description="Status")
     def state(self, row: Any) -> SafeString:

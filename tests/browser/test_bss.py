@@ -7,10 +7,20 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from subscriptions import actions, clock, lifecycle
+from subscriptions import actions, bulk, clock, lifecycle
+from subscriptions.admin.site import MODELS
 from subscriptions.lifecycle import Wish
-from subscriptions.models import SKU, Order, Subscription
-from tests.factories import OrderFactory, SKUFactory, SubscriptionFactory
+from subscriptions.models import SKU, Order, ReconciliationRun, Subscription
+from tests.factories import (
+    ChargeFactory,
+    DriftFactory,
+    OrderFactory,
+    ProductFactory,
+    SKUFactory,
+    SubscriptionFactory,
+    UserFactory,
+    VendorCallFactory,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EITHER_WAY = pytest.mark.parametrize("javascript", [True, False], ids=["with scripts", "without scripts"])
@@ -255,6 +265,70 @@ def test_the_menu_folds_on_a_narrow_page(open_page, cast, subscription):
     for address in (page.url, "/bss/subscriptions/subscription/", "/bss/subscriptions/order/", "/bss/"):
         page.goto(address)
         assert page.evaluate("document.documentElement.scrollWidth") <= 320, address
+
+
+# What of a page reaches beyond the window, also where only a part of the page would scroll.
+TOO_WIDE = """() => [...document.querySelectorAll("main *")].filter(one => {
+    const box = one.getBoundingClientRect()
+    const shown = box.width > 1 && box.height > 1 && !one.closest(".visually-hidden, thead:not(:has(a))")
+    return shown && (box.right > innerWidth + 1 || box.left < -1)
+}).map(one => one.outerHTML.slice(0, 80))"""
+
+
+@pytest.fixture
+def one_of_each(cast):
+    """A row in each list of a superuser, with long words in it; the subscription."""
+    sku = SKUFactory(name="A name without an end, of words that somebody typed once", code="KESB-ADVANCED-EDITION")
+    subscription = SubscriptionFactory(account=cast.acme, sku=sku)
+    order = OrderFactory(subscription=subscription, actor=cast.owner, status="needs_attention")
+    VendorCallFactory(order=order)
+    subscription.events.create(account=cast.acme, order=order, kind="increase.placed", at=order.placed_at)
+    ChargeFactory(subscription=subscription)
+    DriftFactory(subscription=subscription, field="existence", ours="Yes", theirs="No")
+    ReconciliationRun.objects.create(started_at=order.placed_at, moved_at=order.placed_at, audience=actions.COMMAND)
+    chosen = bulk.ticked({subscription.pk})
+    bulk.draft("suspend", chosen, actor=cast.operator, given={})
+    return subscription
+
+
+def test_lists_fit_every_width_and_are_cards_on_a_narrow_page(open_page, one_of_each, accessible):
+    page = open_page(UserFactory(is_staff=True, is_superuser=True), reduced_motion="reduce")
+    for model in MODELS:
+        page.goto(reverse(f"admin:subscriptions_{model.lower()}_changelist"))
+        for width in (1280, 800, 320):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate(TOO_WIDE) == [], f"{model} at {width}"
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{model} at {width}"
+        accessible(page)
+    page.goto(reverse("admin:subscriptions_subscription_changelist"))
+    row = page.get_by_role("row", name=one_of_each.number)
+    expect(row.get_by_role("rowheader")).to_contain_text(one_of_each.number)
+    expect(row.get_by_role("cell")).to_have_count(6)
+    row.get_by_role("checkbox", name=f"Choose {one_of_each.number}").check()
+    seats = row.locator(".field-seat_count")
+    assert "Seats" in seats.evaluate("cell => getComputedStyle(cell, '::before').content")
+    page.get_by_role("link", name="Filter this list").click()
+    expect(page.get_by_role("navigation", name="Filter")).to_be_in_viewport()
+    # Headers that sort are links above the cards.
+    page.goto(reverse("admin:subscriptions_sku_changelist"))
+    name = page.get_by_role("columnheader", name="Name")
+    with page.expect_navigation():
+        name.get_by_role("link").click()
+    expect(name).to_have_attribute("aria-sort", "ascending")
+
+
+def test_fifty_subscriptions_are_two_lines_each(open_page, cast):
+    sku = SKUFactory(
+        product=ProductFactory(name="Kaspersky Endpoint Security for Business Advanced"), code="KESB-ADVANCED"
+    )
+    for _ in range(50):
+        SubscriptionFactory(account=cast.acme, sku=sku)
+    page = open_page(cast.operator, viewport={"width": 1280, "height": 800})
+    page.goto(reverse("admin:subscriptions_subscription_changelist"))
+    rows = page.locator("#result_list tbody tr")
+    expect(rows).to_have_count(50)
+    assert rows.evaluate_all("rows => Math.max(...rows.map(row => row.offsetHeight))") <= 48
+    assert page.evaluate("document.documentElement.scrollHeight") < 2800
 
 
 def test_the_menu_stands_at_the_left(open_page, cast, subscription):
