@@ -127,3 +127,19 @@ def test_rows_that_were_looked_at_are_not_looked_at_again(make, choose, confirm)
     with CaptureQueriesContext(connection) as queries:
         endings.follow()
     assert len(queries) == 1
+
+
+def test_two_workers_at_once_count_once(make, monkeypatch):
+    make(3, status="suspended")
+    run = bulk.begin(bulk.Wanted("suspend", "late"), bulk.narrowed([]), actor=None, audience=actions.COMMAND)
+    list(bulk.place(run))
+    count = endings._not_done
+
+    def behind_another(*rows):
+        monkeypatch.setattr(endings, "_not_done", count)
+        endings.follow()
+        return count(*rows)
+
+    monkeypatch.setattr(endings, "_not_done", behind_another)
+    endings.follow()
+    assert (fresh(run).open_from, fresh(run).not_done) == (None, 3)
