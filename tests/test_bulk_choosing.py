@@ -109,8 +109,9 @@ def test_what_is_made_meanwhile_is_none_of_them(mixed, many, draft, make):
     assert written(run) == there
 
 
-def test_a_worker_that_dies_among_them_loses_none_and_doubles_none(mixed, many, draft, monkeypatch):
-    run = draft(given={})
+@pytest.mark.parametrize(("stem", "given"), [("suspend", {}), (lifecycle.SET_SEATS, None)])
+def test_a_worker_that_dies_among_them_loses_none_and_doubles_none(stem, given, mixed, many, draft, monkeypatch):
+    run = draft(stem=stem, given=given)
     tasks.look.func(run.pk)
     write = drafts.write_next
 

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from subscriptions import clock, lifecycle
-from subscriptions.bulk import CHUNK, drafts, tasks
+from subscriptions.bulk import CHUNK, drafts, endings, tasks
 from subscriptions.models import BulkRun, Subscription
 from tests.benchmarks.test_bulk import ROWS, subscriptions, timed
 
@@ -44,6 +44,11 @@ def read_alone():
         lifecycle.rows.subscriptions(keys[start : start + CHUNK])
 
 
+def choose_all(run):
+    while run.choosing is not None:
+        drafts.look(run)
+
+
 def look_at_all(run):
     while drafts.look(run):
         pass
@@ -58,8 +63,9 @@ def test_chosen_looked_at_placed_and_shown(action, entered, cast, signed_in, mon
     print(f"\n{ROWS:,} rows, {action}")
     chosen = {"which": "matching", "list": "status=active", "action": action}
     show("POST of all that match the filter, to the run's page", timed(lambda: browser.post(f"{RUNS}choose/", chosen)))
-    show("yardstick: INSERT .. SELECT of as many rows alone", plain)
     run = BulkRun.objects.first()
+    show("choosing, all slices", timed(lambda: choose_all(run)), plain)
+    show("yardstick: INSERT .. SELECT of as many rows alone", plain)
     page = f"{RUNS}{run.pk}/change/"
     if entered:
         browser.post(f"{RUNS}{run.pk}/ask/", {**entered, "look": "yes"})
@@ -81,6 +87,7 @@ def test_chosen_looked_at_placed_and_shown(action, entered, cast, signed_in, mon
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
     show("the same, when tables were analysed", timed(lambda: browser.get(page)))
+    show("counting how it ended", timed(endings.follow))
     show("the list of runs", timed(lambda: browser.get(RUNS)))
     show("results of all rows as CSV", timed(lambda: b"".join(browser.get(f"{RUNS}{run.pk}/results/"))))
     later = clock.now() + timedelta(days=8)
