@@ -17,7 +17,7 @@ from django.test import Client
 from procrastinate.contrib.django import app
 
 from subscriptions import gateways, lifecycle
-from subscriptions.models import Role, Subscription, User
+from subscriptions.models import Member, Role, Subscription, User
 from subscriptions.vendors.emulator import process
 from tests import factories
 
@@ -27,8 +27,10 @@ hypothesis.settings.load_profile("seatdesk")
 
 
 @pytest.fixture(autouse=True)
-def fast_passwords(settings: Any) -> None:
+def fast(settings: Any) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    # Otherwise each new test client looks through all static files at its first request.
+    settings.WHITENOISE_AUTOREFRESH = True
 
 
 @pytest.fixture(autouse=True)
@@ -154,17 +156,18 @@ def cast(db: None) -> Cast:
         "billing": "Bill Ender",
         "viewer": "Vera Zupan",
     }
-    for role in Role.values:
-        user = factories.UserFactory(email=f"{role}@acme.example", name=names[role])
-        factories.MemberFactory(account=made.acme, user=user, role=role)
-        made.people[role] = user
-    made.people["stranger"] = factories.UserFactory(email="stranger@globex.example", name="Stan Ger")
-    factories.MemberFactory(account=made.globex, user=made.people["stranger"], role=Role.OWNER)
-    for group in Group.objects.all():
-        stem = group.name.lower().replace(" ", "_")
-        staff = factories.UserFactory(email=f"{stem}@seatdesk.example", name=group.name, is_staff=True)
-        staff.groups.add(group)
-        made.people[stem] = staff
+    groups = {group.name.lower().replace(" ", "_"): group for group in Group.objects.all()}
+    person = factories.UserFactory.build
+    made.people |= {role: person(email=f"{role}@acme.example", name=names[role]) for role in Role.values}
+    made.people["stranger"] = person(email="stranger@globex.example", name="Stan Ger")
+    for stem, group in groups.items():
+        made.people[stem] = person(email=f"{stem}@seatdesk.example", name=group.name, is_staff=True)
+    # Nearly every test has them, so they are written together.
+    User.objects.bulk_create(made.people.values())
+    members = [Member(account=made.acme, user=made.people[role], role=role) for role in Role.values]
+    Member.objects.bulk_create([*members, Member(account=made.globex, user=made.stranger, role=Role.OWNER)])
+    in_group = User.groups.through
+    in_group.objects.bulk_create(in_group(user=made.people[stem], group=group) for stem, group in groups.items())
     return made
 
 
