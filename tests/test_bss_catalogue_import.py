@@ -237,4 +237,7 @@ def test_a_name_of_a_file_can_be_anything(manager, sku):
     stream = io.BytesIO(DATA.encode())
     stream.name = "<b>Preise&.csv"
     page = manager.post(UPLOAD, {"file": stream})
-    assert "<b>Preise" not in page.content.decode()
+    saved = manager.post(SAVE, {"kept": kept(page)}, follow=True)
+    assert "&lt;b&gt;Preise&amp;.csv" in saved.content.decode()
+    for answer in (page, saved):
+        assert "<b>Preise" not in answer.content.decode()

@@ -324,6 +324,7 @@ def test_every_word_of_the_lists_narrows_an_export(model):
     OrderFactory(subscription=subscription, status="failed"), OrderFactory()
     ChargeFactory(subscription=subscription), ChargeFactory()
     rows = model.objects.all()
+    fits = set()
     for name in filters.of(model):
         for value in typed.get(name, ("2026-11-24", "1", "active", "Endpoint")):
             try:
@@ -331,6 +332,8 @@ def test_every_word_of_the_lists_narrows_an_export(model):
             except filters.BadFilter:
                 continue
             assert len(as_csv(model, [(name, value)])) == expected, (name, value)
+            fits.add(name)
+    assert fits == set(filters.of(model))
 
 
 def test_a_row_is_by_id_and_stands_once(acme):
