@@ -67,6 +67,7 @@ def test_renewed_it_goes_on_from_the_old_end_at_the_price_that_was_shown(door, c
     assert "Renews automatically No, the term ends on 15 March 2027" in page
     assert "Possible until 28 February 2027" in page
     assert "Due now EUR 87.50" in page
+    assert "Then EUR 87.50 a month for 25 seats from 15 March 2027. All" in page
     assert "Renew and pay EUR 87.50" in buttons(shown)
     answer = door.post(path(subscription, "renew"), fields(shown))
     order = Order.objects.get(action="renew")

@@ -162,7 +162,8 @@ def _asking(action: Action) -> quoted.Propose:
 
 def _priced(proposal: Proposal, verb: str) -> dict[str, Any]:
     title = f"Price for {actions.seats_words(proposal.subscription.seats)}"
-    price = Price.of(proposal.quote, title, then=costs.then_words(proposal)) if proposal.quote else None
+    then = f"Then {proposal.later_words}." if proposal.later_words else ""
+    price = Price.of(proposal.quote, title, then=then) if proposal.quote else None
     return {"price": price, "button": f"{verb}{costs.and_pay(proposal.quote)}"}
 
 
