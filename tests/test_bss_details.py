@@ -18,6 +18,10 @@ def details(subscription):
     return reverse("admin:subscriptions_subscription_details", args=[subscription.pk])
 
 
+def subscription_page(subscription):
+    return reverse("admin:subscriptions_subscription_change", args=[subscription.pk])
+
+
 def settle(subscription, stem, field, check=False):
     return reverse(f"admin:subscriptions_subscription_{stem}{'_check' if check else ''}", args=[subscription.pk, field])
 
@@ -115,6 +119,14 @@ def test_the_vendor_says_something_else_by_now(operator, drifted, emulator):
     assert "The licence service says something else now." in answer.content.decode()
     assert "Ticket 5" in answer.content.decode()
     assert not Order.objects.exists()
+
+
+def test_a_status_is_said_in_words_beside_the_vendors_own(cast, operator, at_vendor):
+    ended = at_vendor(SubscriptionFactory(account=cast.acme), status="HardCancelled")
+    assert "Active Ended for good HardCancelled Differs" in text(operator.post(details(ended)))
+    assert "Active Ended for good HardCancelled Differs" in text(operator.get(subscription_page(ended)))
+    page = text(operator.get(settle(ended, "take_theirs", "status")))
+    assert "Our record says Active, the licence service says Ended for good." in page
 
 
 def test_no_difference_nothing_to_settle(operator, subscription):

@@ -83,6 +83,7 @@ class SettleView(ActionView):
         reading = reconciliation.last_known(self.subscription)
         lines = reading.lines if reading else ()
         self.line = next((line for line in lines if line.field == self.field), None)
+        self.theirs = reconciliation.in_words(self.field, self.line.theirs) if self.line else ""
 
     def address(self) -> str:
         return shortcut.subscription_url(self.subscription.pk, self.action.stem, self.field)
@@ -136,11 +137,11 @@ class SettleView(ActionView):
             return ""
         if self.action is actions.TAKE_THEIRS:
             return (
-                f"Our record says {self.line.ours}, the licence service says {self.line.theirs}. "
+                f"Our record says {self.line.ours}, the licence service says {self.theirs}. "
                 "Ours is changed to theirs; nothing is sent."
             )
         return (
-            f"Our record says {self.line.ours}, the licence service says {self.line.theirs}. "
+            f"Our record says {self.line.ours}, the licence service says {self.theirs}. "
             "The licence service is asked to change to ours; our record stays as it is."
         )
 
@@ -148,8 +149,8 @@ class SettleView(ActionView):
         if self.line is None:
             return []
         if self.action is actions.TAKE_THEIRS:
-            return [(f"Our {self.line.label.lower()}", self.line.ours, self.line.theirs)]
-        return [(f"{self.line.label} at the licence service", self.line.theirs, self.line.ours)]
+            return [(f"Our {self.line.label.lower()}", self.line.ours, self.theirs)]
+        return [(f"{self.line.label} at the licence service", self.theirs, self.line.ours)]
 
     def next_steps(self, form: Form) -> list[str]:
         return [
