@@ -133,6 +133,15 @@ def test_who_when_why_and_how_it_went(operator, subscription, cast, drain):
     assert "FAKE0-AAAAA" not in page
 
 
+def test_the_timeline_says_days_in_words(operator, subscription):
+    subscription.events.create(
+        account=subscription.account, kind="period.billed", at=clock.now(), before={"Period": "2026-09-26"},
+        after={"Period": "2026-10-26"},
+    )  # fmt: skip
+    page = operator.get(url(subscription)).content.decode()
+    assert "Period 26 September 2026 → 26 October 2026" in page
+
+
 def test_nothing_on_the_page_can_be_edited(operator, stock):
     page = operator.get(url(stock.active)).content.decode()
     assert not re.findall(r'<(?:input|select|textarea)(?![^>]*(?:type="hidden"|name="q"))', page)

@@ -20,7 +20,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from portal.sign_in_forms import ResetPasswordForm
-from subscriptions.admin import statements, view_as_customer
+from subscriptions.admin import statements, view_as_customer, words
 from subscriptions.admin.flow import action_urls
 from subscriptions.admin.lists import KeyedAdmin, key
 from subscriptions.admin.start import StartView
@@ -187,7 +187,7 @@ class UserAdmin(KeyedAdmin, DjangoUserAdmin):
     add_form = NewPersonForm
     add_form_template = None
     change_form_template = "admin/subscriptions/user/change_form.html"
-    list_display = ("name", "email", "is_active", "is_staff")
+    list_display = ("name", "email", "active", "staff")
     list_display_links = ("name",)
     list_filter = ("is_staff", "is_active")
     search_fields = ("email", "name")
@@ -206,6 +206,14 @@ class UserAdmin(KeyedAdmin, DjangoUserAdmin):
         link = self.admin_site.admin_view(require_POST(self.send_password_link))
         own = path("<int:pk>/password-link/", link, name="subscriptions_user_password_link")
         return [own, *super().get_urls()]
+
+    @admin.display(description="Active")
+    def active(self, row: User) -> str:
+        return words.yes_no(row.is_active)
+
+    @admin.display(description="Staff")
+    def staff(self, row: User) -> str:
+        return words.yes_no(row.is_staff)
 
     # Whoever sets somebody's password, or holds the mailbox of their address, can act as them.
 

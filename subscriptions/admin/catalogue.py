@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
 from django.utils.text import capfirst
 
-from subscriptions.admin import catalogue_import
+from subscriptions.admin import catalogue_import, words
 from subscriptions.admin.forms import SKUChoice
 from subscriptions.admin.shortcut import subscription_url
 from subscriptions.models import SKU, ApprovalLimit, ChangeTarget, PriceBand, Product
@@ -32,10 +32,14 @@ class ProductForm(forms.ModelForm):
 class ProductAdmin(admin.ModelAdmin):
     form = ProductForm
     actions = None
-    list_display = ("name", "vendor", "is_sold")
+    list_display = ("name", "vendor", "sold")
     list_filter = ("is_sold",)
     search_fields = ("name",)
     show_facets = admin.ShowFacets.NEVER
+
+    @admin.display(description="Sold", ordering="is_sold")
+    def sold(self, row: Product) -> str:
+        return words.yes_no(row.is_sold)
 
 
 class MoneyForm(forms.ModelForm):
@@ -131,7 +135,7 @@ class SKUAdmin(admin.ModelAdmin):
 
     actions = None
     change_form_template = "admin/subscriptions/sku/change_form.html"
-    list_display = ("code", "name", "product", "seats_min", "seats_max", "is_sold")
+    list_display = ("code", "name", "product", "seats_min", "seats_max", "sold")
     list_select_related = ("product",)
     list_filter = ("product", "is_sold")
     search_fields = ("code", "name")
@@ -153,6 +157,10 @@ class SKUAdmin(admin.ModelAdmin):
             },
         ),
     )
+
+    @admin.display(description="Sold", ordering="is_sold")
+    def sold(self, row: SKU) -> str:
+        return words.yes_no(row.is_sold)
 
     def get_urls(self) -> list[URLPattern]:
         return [*catalogue_import.urls(), *super().get_urls()]

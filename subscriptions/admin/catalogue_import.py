@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from subscriptions import catalogue_files, clock
 from subscriptions.catalogue_files import CHANGED, LARGEST, NEW, REMOVED, BadCatalogue, Outdated, Plan
+from subscriptions.models import SKU
 
 NEEDED = tuple(
     f"subscriptions.{verb}_{model}" for model in ("product", "sku", "priceband") for verb in ("add", "change")
@@ -133,6 +134,7 @@ def _check(request: HttpRequest) -> None:
 def _form(request: HttpRequest, form: UploadForm, *, failed: str = "", status: int = 200) -> HttpResponse:
     context = {
         **admin.site.each_context(request),
+        "opts": SKU._meta,
         "title": "Import products, SKUs and prices",
         "form": form,
         "failed": failed,
@@ -146,6 +148,7 @@ def _differences(request: HttpRequest, plan: Plan, kept: dict[str, Any], *, agai
     kept = kept | {"shown": plan.fingerprint}
     context = {
         **admin.site.each_context(request),
+        "opts": SKU._meta,
         "title": f"Check: {kept['name']}",
         "plan": plan,
         "shown": plan.differences[:SHOWN],

@@ -74,12 +74,16 @@ def status(value: str, label: str) -> SafeString:
     )  # fmt: skip
 
 
+def yes_no(value: bool) -> str:
+    return "Yes" if value else "No"
+
+
 def moment(at: datetime) -> SafeString:
     """An instant in a list, in UTC."""
     return format_html('<time datetime="{}">{}</time>', at.isoformat(), f"{at.day} {at:%b %Y, %H:%M}")
 
 
-_DAYS = ("Effective", "Term ends", "Renewable until", "Charged elsewhere until")
+_DAYS = ("Effective", "Period", "Term ends", "Renewable until", "Charged elsewhere until")
 
 
 def value_words(name: str, value: Any) -> str:
@@ -87,7 +91,7 @@ def value_words(name: str, value: Any) -> str:
     if name == "Status" and value in SubscriptionStatus.values:
         return str(SubscriptionStatus(value).label)
     if isinstance(value, bool):
-        return "Yes" if value else "No"
+        return yes_no(value)
     if name in _DAYS and value != NOTHING:
         return actions.date_words(date.fromisoformat(value))
     if isinstance(value, int):
