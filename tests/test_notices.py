@@ -266,7 +266,10 @@ def test_every_kind_that_reaches_a_role_can_be_declined(cast):
             person = cast.people[role]
             placed = {"by": person if stem in ASKED_FOR else cast.operator, "quote": COSTS}
             about = placed if stem in actions.ACTIONS else {}
-            notify(happened(cast.acme, kind, subscription={"ordered_by": person}, **about))
+            bought = {"ordered_by": person}
+            if kind == "trial.reminder":
+                bought, about = bought | {"trial_ends": AT.date()}, {"after": {"Date": f"{AT.date()}"}}
+            notify(happened(cast.acme, kind, subscription=bought, **about))
     roles = {one.user_id: Role(one.role) for one in cast.acme.members.all()}
     found = {(roles[one.user_id], NoticeKind(one.kind)) for one in Notice.objects.filter(user__in=roles)}
     assert found == {(role, kind) for role in Role for kind in can_hear(role)}
