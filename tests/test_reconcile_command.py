@@ -67,7 +67,7 @@ def test_it_tells_what_it_found_and_writes_the_worklist(three, cast, emulator, t
         rows = list(csv.DictReader(stream))
     shown = ("subscription", "company", "field", "theirs", "at_stake_a_month")
     assert [tuple(row[name] for name in shown) for row in rows] == [
-        (three[2].number, "'=Acme", "seats", "32", "24.50"), (three[1].number, "'=Acme", "seats", "31", "21.00"),
+        (three[2].number, "'=Acme", "Seats", "32", "24.50"), (three[1].number, "'=Acme", "Seats", "31", "21.00"),
     ]  # fmt: skip
 
 
@@ -121,14 +121,15 @@ def strangers():
     return [(row.subscriber_id, row.theirs, row.ending) for row in rows]
 
 
-def test_what_is_billed_and_not_ours_is_unknown_here(three, emulator, report, at_vendor, cast):
+def test_what_is_billed_and_not_ours_is_unknown_here(three, emulator, report, at_vendor, cast, tmp_path):
     emulator.control.put_subscriber("LEGACY-1", product="OLD", seats=40)
     billed = report(three[0].subscriber_id, "LEGACY-1", "NOBODY", "LEGACY-1")
     for _ in range(2):
-        assert "LEGACY-1: unknown here, No / Started, 40 of OLD, no price" in reconcile("--known", billed)
+        assert "LEGACY-1: unknown here, Not known / Running, 40 of OLD, no price" in reconcile("--known", billed)
         assert strangers() == [("LEGACY-1", "Started, 40 of OLD", "")]
     emulator.control.set_seats("LEGACY-1", 41)
-    reconcile("--known", billed)
+    reconcile("--known", billed, "--out", tmp_path / "drift.csv")
+    assert 'LEGACY-1,,,Unknown here,Not known,"Running, 41 of OLD",' in (tmp_path / "drift.csv").read_text("utf-8")
     assert strangers() == [("LEGACY-1", "Started, 40 of OLD", "changed"), ("LEGACY-1", "Started, 41 of OLD", "")]
     # A run without a report knows nothing of them, and one with another report ends what is not in it.
     reconcile()

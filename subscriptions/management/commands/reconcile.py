@@ -17,8 +17,8 @@ from subscriptions.filters import BadFilter
 from subscriptions.management.outfile import whole
 from subscriptions.management.rows_command import check_writable
 from subscriptions.management.telling import INTERRUPTED, MISUSED, TellingCommand
-from subscriptions.models import Product, ReconciliationRun, Subscription
-from subscriptions.reconciliation import Overtaken, VendorSilent
+from subscriptions.models import DriftField, Product, ReconciliationRun, Subscription
+from subscriptions.reconciliation import Overtaken, VendorSilent, in_words
 from subscriptions.reconciliation.known import LONGEST
 from subscriptions.sheets import BadSheet, Sheet, safe, written
 
@@ -137,7 +137,8 @@ class Command(TellingCommand):
         for row in reconciliation.open_drift().select_related("subscription__account")[:_SHOWN]:
             named = f"{row.subscription} ({row.subscription.account})" if row.subscription else row.subscriber_id
             money = pricing.money(row.amount, row.currency) + " a month" if row.currency else "no price"
-            self._say(f"{'':>11}{named}: {row.get_field_display().lower()}, {row.ours} / {row.theirs}, {money}")
+            ours, theirs = in_words(row.field, row.ours), in_words(row.field, row.theirs)
+            self._say(f"{'':>11}{named}: {row.get_field_display().lower()}, {ours} / {theirs}, {money}")
 
 
 def _left(run: ReconciliationRun) -> int:
@@ -165,7 +166,8 @@ def _worklist() -> Iterator[tuple[object, ...]]:
     )  # fmt: skip
     for pk, subscriber_id, company, product, field, ours, theirs, currency, amount, found, seen in drift.iterator():
         yield (
-            f"SUB-{pk:06d}" if pk else "", safe(subscriber_id), safe(company or ""), safe(product or ""), field,
-            safe(ours), safe(theirs), currency, pricing.rounded(amount, currency) if currency else "",
+            f"SUB-{pk:06d}" if pk else "", safe(subscriber_id), safe(company or ""), safe(product or ""),
+            DriftField(field).label, safe(in_words(field, ours)), safe(in_words(field, theirs)), currency,
+            pricing.rounded(amount, currency) if currency else "",
             found.isoformat(timespec="seconds"), seen.isoformat(timespec="seconds"),
         )  # fmt: skip
