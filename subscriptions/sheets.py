@@ -15,7 +15,8 @@ class Sheet:
     """The rows of a CSV file in UTF-8 with commas and a header; `stream` is read once, and never as a whole.
 
     Iterating gives each row's line number and its cells by column, trimmed; empty lines are skipped. Column names count
-    without regard to case. Raises BadSheet, from the constructor for the header and while iterating for a row.
+    without regard to case, and `line` is that of the header. Raises BadSheet, from the constructor for the header and
+    while iterating for a row.
     """
 
     def __init__(self, stream: BinaryIO, *, needed: Collection[str]) -> None:
@@ -23,9 +24,9 @@ class Sheet:
         header = next(self._rows(), None)
         if header is None:
             raise BadSheet("The file is empty. Its first line must name the columns.")
-        line, names = header
+        self.line, names = header
         self.columns = [name.strip().lower() for name in names]
-        self._check_header(line, needed)
+        self._check_header(self.line, needed)
 
     def _check_header(self, line: int, needed: Collection[str]) -> None:
         for name in needed:
@@ -64,6 +65,8 @@ def _words(error: csv.Error) -> str:
     said = str(error)
     if "unexpected end" in said or "field limit" in said:
         return "a quotation mark is opened there, and not closed."
+    if "new-line" in said:
+        return "it holds a carriage return without a line feed. Save the file as CSV in UTF-8."
     if "expected after" in said:
         return "a quotation mark stands inside a cell. Write it twice."
     return f"{said}."

@@ -61,8 +61,9 @@ class Base:
     def __post_init__(self) -> None:
         for name in self.sheet.columns:
             if name not in COLUMNS:
+                what = f"the column “{name[:40]}” is not known" if name else "a column has no name"
                 known = ", ".join(COLUMNS)
-                raise BadSheet(f"The column “{name[:40]}” is not known. Leave it out, or call it one of: {known}.")
+                raise BadSheet(f"Line {self.sheet.line}: {what}. Leave it out, or call it one of: {known}.")
 
     def __iter__(self) -> Iterator[Line]:
         seen: set[int] = set()
