@@ -204,6 +204,7 @@ def price(
     at: datetime,
     prices: Prices,
     target: SKU | None = None,
+    audience: str = actions.STOREFRONT,
 ) -> Pinned | None:
     """What a change costs that takes effect on a day; None when it costs nothing by its nature.
 
@@ -223,7 +224,8 @@ def price(
     except NoPrice as missing:
         if action is actions.ACTIVATE:
             return None
-        raise NotAllowed("no_price", missing.sentence) from missing
+        words = f"{missing.fact} Add one to the price list." if audience in actions.STAFF else missing.sentence
+        raise NotAllowed("no_price", words) from missing
     fingerprint = mine.fingerprint
     if isinstance(change, pricing.ChangeSKU):
         fingerprint += change.terms.fingerprint

@@ -119,6 +119,10 @@ def test_limits_have_their_sentences(cast):
     assert sentence(actions.DECREASE, least, cast.owner, STOREFRONT) == (
         "You have 5 seats, and 5 is the smallest number for this product."
     )
+    # Staff read about somebody else's.
+    assert sentence(actions.DECREASE, least, cast.operator, BSS) == (
+        "It has 5 seats, and 5 is the smallest number for this product."
+    )
     assert sentence(actions.INCREASE, most, cast.owner, STOREFRONT) == "This product allows at most 500 seats."
     assert refusal(actions.INCREASE, least, cast.owner, STOREFRONT) is None
     assert refusal(actions.DECREASE, most, cast.owner, STOREFRONT) is None

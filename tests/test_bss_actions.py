@@ -193,15 +193,15 @@ def test_a_stale_form_whose_number_is_wrong_by_now_says_both(operator, make):
     page = answer.content.decode()
     assert answer.status_code == 409
     assert lifecycle.STALE in page
-    assert "That is fewer than the 30 you have. Enter a whole number from 31 to 500." in page
+    assert "That is fewer than the 30 it has. Enter a whole number from 31 to 500." in page
     assert 'value="28"' in page
 
 
 BAD_INCREASES = {
-    "4": "That is fewer than the 25 you have. Enter a whole number from 26 to 500.",
+    "4": "That is fewer than the 25 it has. Enter a whole number from 26 to 500.",
     "501": "This product allows at most 500 seats. Enter a whole number from 26 to 500.",
-    "25": "You have 25 seats already. Enter a whole number from 26 to 500.",
-    "0": "That is fewer than the 25 you have. Enter a whole number from 26 to 500.",
+    "25": "It has 25 seats already. Enter a whole number from 26 to 500.",
+    "0": "That is fewer than the 25 it has. Enter a whole number from 26 to 500.",
     "-30": "is not a number of seats. Enter a whole number from 26 to 500.",
     "1e3": "is not a number of seats. Enter a whole number from 26 to 500.",
     "\u0663\u0660": "is not a number of seats. Enter a whole number from 26 to 500.",
@@ -211,13 +211,13 @@ BAD_INCREASES = {
 }
 BAD_DECREASES = {
     "4": "This product starts at 5 seats. Enter a whole number from 5 to 24.",
-    "501": "That is more than the 25 you have. Enter a whole number from 5 to 24.",
-    "25": "You have 25 seats already. Enter a whole number from 5 to 24.",
+    "501": "That is more than the 25 it has. Enter a whole number from 5 to 24.",
+    "25": "It has 25 seats already. Enter a whole number from 5 to 24.",
     "0": "Zero seats is not a decrease: cancel the subscription instead.",
     "-20": "is not a number of seats. Enter a whole number from 5 to 24.",
     "1e1": "is not a number of seats. Enter a whole number from 5 to 24.",
     "\u0662\u0660": "is not a number of seats. Enter a whole number from 5 to 24.",
-    "1000000000000": "That is more than the 25 you have. Enter a whole number from 5 to 24.",
+    "1000000000000": "That is more than the 25 it has. Enter a whole number from 5 to 24.",
     "ten": "is not a number of seats. Enter a whole number from 5 to 24.",
     "": "Enter the new number of seats. Enter a whole number from 5 to 24.",
 }

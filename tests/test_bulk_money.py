@@ -336,6 +336,16 @@ def tomorrow(subscription):
     return (actions.local_day(clock.now(), subscription.account) + timedelta(days=1)).isoformat()
 
 
+def test_staff_read_sentences_about_somebody_elses_seats(look):
+    few, same, unpriced = SubscriptionFactory(seats=5), SubscriptionFactory(), SubscriptionFactory(sku__prices={})
+    reasons = bulk.preview_of(look(few, same, stem=SET_SEATS, seats=25)).cannot
+    assert reasons["same"].sentence == "It has 25 seats already. Enter a whole number from 26 to 500."
+    reasons = bulk.preview_of(look(few, unpriced, seats=30)).cannot
+    assert reasons["no_price"].sentence == "There is no price for 30 seats in EUR. Add one to the price list."
+    reasons = bulk.preview_of(look(few, seats=4)).cannot
+    assert reasons["at_minimum"].sentence.startswith("It has 5 seats, and 5 is the smallest number")
+
+
 # --- what is planned already -----------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from subscriptions.actions.situation import (
     BSS,
+    STAFF,
     STOREFRONT,
     SYSTEM,
     NotAllowed,
@@ -126,8 +127,9 @@ def room_below(action: "Action", about: Situation) -> NotAllowed | None:
     least, have = about.subscription.sku.seats_min, about.subscription.seats
     if have > least:
         return None
+    whose = "It has" if about.audience in STAFF else "You have"
     return NotAllowed(
-        "at_minimum", f"You have {seats_words(have)}, and {least:,} is the smallest number for this product."
+        "at_minimum", f"{whose} {seats_words(have)}, and {least:,} is the smallest number for this product."
     )
 
 
@@ -202,7 +204,8 @@ def ends_by_an_order(action: "Action", about: Situation) -> NotAllowed | None:
     planned = about.scheduled
     if planned is not None and planned.action == "cancel":
         return order_can_be_undone(action, replace(about, order=planned))
-    return NotAllowed("ends_at_vendor", "The licence service ends it. Ask your distributor.")
+    way_on = "No order here can be undone for it." if about.audience in STAFF else "Ask your distributor."
+    return NotAllowed("ends_at_vendor", f"The licence service ends it. {way_on}")
 
 
 def order_can_be_undone(action: "Action", about: Situation) -> NotAllowed | None:

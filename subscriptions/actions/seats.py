@@ -2,7 +2,7 @@
 
 from subscriptions import gateways
 from subscriptions.actions import conditions
-from subscriptions.actions.situation import NotAllowed, seats_words
+from subscriptions.actions.situation import STAFF, STOREFRONT, NotAllowed, seats_words
 from subscriptions.actions.table import DECREASE, INCREASE, Action
 from subscriptions.models import SKU, Subscription
 
@@ -25,8 +25,8 @@ def _allowed(action: Action, subscription: Subscription) -> str:
     return f"Enter a whole number from {low:,} to {high:,}." if low < high else f"The only possible number is {low:,}."
 
 
-def read_seats(action: Action, subscription: Subscription, text: str) -> int:
-    """The new total from what was typed. Raises NotAllowed whose sentence names the allowed range.
+def read_seats(action: Action, subscription: Subscription, text: str, audience: str = STOREFRONT) -> int:
+    """The new total from what was typed. Raises NotAllowed whose sentence names the allowed range to `audience`.
 
     Plain ASCII digits only: `1e3`, `1,000` and digits of other scripts are refused rather than guessed.
     """
@@ -38,23 +38,26 @@ def read_seats(action: Action, subscription: Subscription, text: str) -> int:
         raise NotAllowed("seats_not_a_number", sentence)
     # Longer than any seat limit: int() would accept it and PostgreSQL would not.
     seats = int(typed) if len(typed.lstrip("0")) <= 9 else 10**9
-    if refusal := why_not_seats(action, subscription, seats):
+    if refusal := why_not_seats(action, subscription, seats, audience):
         raise refusal
     return seats
 
 
-def why_not_seats(action: Action, subscription: Subscription, seats: int) -> NotAllowed | None:
+def why_not_seats(
+    action: Action, subscription: Subscription, seats: int, audience: str = STOREFRONT
+) -> NotAllowed | None:
     """Why `seats` cannot be the new total, or None. The database refuses what is outside the range as well."""
     least, most, have = subscription.sku.seats_min, subscription.sku.seats_max, subscription.seats
     allowed = _allowed(action, subscription)
+    in_all, of_them = ("It has", "it has") if audience in STAFF else ("You have", "you have")
     if action is DECREASE and seats == 0:
         return NotAllowed("zero", f"Zero seats is not a decrease: cancel the subscription instead. {allowed}")
     if action in (INCREASE, DECREASE) and seats == have:
-        return NotAllowed("same", f"You have {seats_words(have)} already. {allowed}")
+        return NotAllowed("same", f"{in_all} {seats_words(have)} already. {allowed}")
     if action is INCREASE and seats < have:
-        return NotAllowed("not_more", f"That is fewer than the {have:,} you have. {allowed}")
+        return NotAllowed("not_more", f"That is fewer than the {have:,} {of_them}. {allowed}")
     if action is DECREASE and seats > have:
-        return NotAllowed("not_fewer", f"That is more than the {have:,} you have. {allowed}")
+        return NotAllowed("not_fewer", f"That is more than the {have:,} {of_them}. {allowed}")
     if seats < least:
         return NotAllowed("below_minimum", f"This product starts at {seats_words(least)}. {allowed}")
     if seats > most:

@@ -114,7 +114,7 @@ class SeatsForm(SubscriptionForm):
 
     def clean_seats(self) -> int:
         try:
-            return actions.read_seats(self.action, self.subscription, self.cleaned_data["seats"])
+            return actions.read_seats(self.action, self.subscription, self.cleaned_data["seats"], actions.BSS)
         except NotAllowed as refusal:
             raise forms.ValidationError(refusal.sentence, code=refusal.code) from None
 

@@ -166,8 +166,9 @@ def _decide(wish: Wish, about: Situation, books: _Books, at: datetime) -> Placed
     elif action is actions.CANCEL and on < actions.local_day(seen_at, subscription.account):
         wish = replace(wish, after={"Effective": on.isoformat()})
     pinned = quotes.price(
-        action, subscription, wish.after, on=on, planned=planned, at=seen_at, prices=books.prices, target=target
-    )
+        action, subscription, wish.after, on=on, planned=planned, at=seen_at, prices=books.prices, target=target,
+        audience=about.audience,
+    )  # fmt: skip
     then, after_it = _activation_after(wish, about, books, at, seen_at) if wish.then_activate_on else (None, None)
     if wish.quote is not None and not quotes.still_holds(wish.quote, after_it or pinned, at):
         raise NotAllowed("stale_quote", STALE_QUOTE)
@@ -241,7 +242,7 @@ def _why_not(action: Action, wish: Wish, about: Situation, target: SKU | None) -
     if wish.version is not None and wish.version != subscription.version:
         return NotAllowed("stale", STALE)
     if action.takes_seats:
-        return actions.why_not_seats(action, subscription, wish.after["Seats"])
+        return actions.why_not_seats(action, subscription, wish.after["Seats"], about.audience)
     match action.stem:
         case "take_theirs":
             return why_not_take(subscription, wish.after)

@@ -99,7 +99,10 @@ def propose(
         limits = quotes.approval_limits([subscription.sku_id])
         then_on, pinned = activation_on(about, then_activate_on, at, prices, limits)
         return Proposal(about, action, after, on, planned, pinned, prices, then_on)
-    pinned = quotes.price(action, subscription, after, on=on, planned=planned, at=at, prices=prices, target=target)
+    pinned = quotes.price(
+        action, subscription, after, on=on, planned=planned, at=at, prices=prices, target=target,
+        audience=about.audience,
+    )  # fmt: skip
     return Proposal(about, action, after, on, planned, pinned, prices)
 
 

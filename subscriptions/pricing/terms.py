@@ -10,10 +10,11 @@ from subscriptions.pricing.amounts import TIMES, counted, rounded, unit_money
 
 
 class NoPrice(Exception):  # noqa: N818 - a refusal that the reader can act on, like NotAllowed
-    """The price list has no band for these seats; `sentence` is for the page."""
+    """The price list has no band for these seats; `sentence` is for customers, and `fact` is its part for everybody."""
 
     def __init__(self, seats: int, currency: str) -> None:
-        self.sentence = f"There is no price for {counted(seats, 'seat')} in {currency}. Ask your distributor."
+        self.fact = f"There is no price for {counted(seats, 'seat')} in {currency}."
+        self.sentence = f"{self.fact} Ask your distributor."
         super().__init__(self.sentence)
 
 
