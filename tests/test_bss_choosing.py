@@ -49,6 +49,7 @@ def test_the_page_says_how_many_are_chosen_until_it_says_what_would_happen(make,
         assert "You can close this page" in text(page)
         assert 'hx-trigger="load delay:1s"' in page.content.decode()
         assert 'name="confirm"' not in page.content.decode()
+        assert "See what would happen" in text(page)
         assert "Suspend: subscriptions that are being chosen status active Not confirmed" in text(operator.get(RUNS))
     assert "Not all of them are chosen yet." in text(confirm(run))
     assert fresh(run).status == "draft"
@@ -107,9 +108,13 @@ def test_words_that_find_nothing_any_more_say_so(make, many, matching, operator)
     type(account).objects.filter(pk=account.pk).update(name="Initrode")
     look(run)
     page = operator.get(address(run))
-    assert "2 chosen so far. The others cannot be chosen any more. account: There is no company" in text(page)
+    assert (
+        "Not all could be chosen 2 chosen so far. The others cannot be chosen any more. account: There is no company"
+        in text(page)
+    )
     assert "hx-get" not in page.content.decode()
     assert 'name="look"' not in page.content.decode()
+    assert "To the list of subscriptions" in text(page)
     assert "Only the person" not in text(page)
     assert "cannot be chosen any more" in text(operator.post(address(run, "ask"), {"look": "yes"}, follow=True))
 
