@@ -130,13 +130,15 @@ def test_another_price_meanwhile_is_shown_again(manager, sku):
     assert sku.price_bands.get(currency="EUR", seats_from=50).price == Decimal("3.1")
 
 
-def test_a_second_press_changes_nothing_more(manager, sku):
+def test_a_second_press_leads_where_the_first_did_and_changes_nothing_more(manager, sku):
     page = upload(manager)
-    manager.post(SAVE, {"kept": kept(page)})
+    first = manager.post(SAVE, {"kept": kept(page)})
     after, entries = state(), LogEntry.objects.count()
-    answer = manager.post(SAVE, {"kept": kept(page)})
-    assert answer.status_code == 409
-    assert "Nothing differs" in words(answer)
+    second = manager.post(SAVE, {"kept": kept(page)})
+    assert (second.status_code, second.url) == (302, first.url)
+    said = words(manager.get(second.url))
+    assert "Saved from prices.csv: 1 new and 2 changed." in said
+    assert "The catalogue is as prices.csv says. Nothing was left to save." in said
     assert (state(), LogEntry.objects.count()) == (after, entries)
 
 

@@ -92,7 +92,10 @@ def upload(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def save(request: HttpRequest) -> HttpResponse:
-    """Save what was shown, or show what holds now (409) when the catalogue has changed meanwhile."""
+    """Save what was shown, or show what holds now (409) when the catalogue has changed meanwhile.
+
+    When the catalogue is as the file says by now, such as after a second press, there is nothing left to be shown.
+    """
     _check(request)
     if request.method != "POST":
         return redirect("admin:subscriptions_sku_import")
@@ -111,7 +114,10 @@ def save(request: HttpRequest) -> HttpResponse:
         sentence = f"The catalogue has changed meanwhile, and the file no longer fits. {' '.join(bad.sentences)}"
         return _form(request, UploadForm(initial={"note": kept["note"]}), failed=sentence, status=422)
     except Outdated as outdated:
-        return _differences(request, outdated.plan, kept, again=True)
+        if outdated.plan.differences:
+            return _differences(request, outdated.plan, kept, again=True)
+        messages.success(request, f"The catalogue is as {kept['name']} says. Nothing was left to save.")
+        return redirect(_LIST)
     messages.success(request, f"Saved from {kept['name']}: {_counted(plan)}.")
     return redirect(_LIST)
 
