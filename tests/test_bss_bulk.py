@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -13,7 +14,7 @@ from subscriptions import actions, bulk, clock, fulfilment, lifecycle
 from subscriptions.bulk import drafts, tasks
 from subscriptions.lifecycle import Wish
 from subscriptions.models import BulkRow, BulkRun, Order, PriceBand
-from tests.factories import AccountFactory, SKUFactory, SubscriptionFactory
+from tests.factories import AccountFactory, OrderFactory, SKUFactory, SubscriptionFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_queue")]
 
@@ -175,6 +176,48 @@ def test_what_is_charged_stands_by_currency_on_page_and_button(make, operator, c
     confirm(run, seats="30")
     work(run)
     assert sorted(order.quote["lines"][0]["amount"] for order in Order.objects.all()) == ["17.50", "17.50", "20.00"]
+
+
+def test_what_is_charged_on_a_later_day_stands_on_page_and_button(make, operator, choose, confirm):
+    rows, day = make(2), (clock.now() + timedelta(days=40)).date()
+    words = actions.date_words(day)
+    run = choose(*rows)
+    said = text(operator.post(address(run, "ask"), {"look": "yes", "on": day.isoformat()}, follow=True))
+    [due] = re.findall(r"Charged on their day: (EUR \d+\.\d\d)", said)
+    assert "Charged with them" not in said
+    assert f"Suspend 2 subscriptions until {words} and charge {due} on that day" in said
+    assert "one that would cost more than is shown here is left out" in said
+    confirm(run, on=day.isoformat())
+    work(run)
+    amounts = [Decimal(order.quote["lines"][0]["amount"]) for order in Order.objects.filter(action="activate")]
+    assert (len(amounts), f"EUR {sum(amounts)}") == (2, due)
+
+
+def test_what_costs_more_when_it_is_placed_is_told_with_its_reason(make, operator, choose, confirm):
+    rows = [*make(1), SubscriptionFactory()]
+    run = choose(*rows, action="set_seats")
+    operator.post(address(run, "ask"), {"look": "yes", "seats": "30"})
+    PriceBand.objects.filter(sku=rows[1].sku).update(price="4.00")
+    confirm(run, seats="30")
+    work(run)
+    page = operator.get(address(run))
+    assert "2 of 2 rows decided: 1 placed, 1 refused." in text(page)
+    assert "EUR 17.50 was shown and EUR 20.00 would be charged now, so nothing was done." in text(page)
+    assert f">{rows[1]}</a>" in page.content.decode()
+
+
+def test_planned_changes_that_would_not_happen_are_told(make, operator, choose):
+    rows, frozen = make(2), make(1)
+    for one in (*rows, *frozen):
+        OrderFactory(subscription=one, status="scheduled", action="decrease", before={"Seats": 25}, after={"Seats": 20})
+    due = actions.day(rows[0].orders.get().due_at, rows[0])
+    page = operator.get(address(choose(*rows, *make(1), action="cancel")))
+    example = f"A decrease to 20 seats is planned for {due}. {rows[0]} {rows[1]}"
+    assert f"2 of them have a planned change, which will not happen: {example}" in text(page)
+    assert page.content.decode().count(f"{LIST}{rows[0].pk}/change/") == 2
+    said = text(operator.get(address(choose(*frozen, *make(1)))))
+    assert "1 of them has a planned change, which stands still meanwhile: A decrease to 20 seats" in said
+    assert "planned change" not in text(operator.get(address(choose(*make(2), action="cancel"))))
 
 
 def test_nothing_is_placed_before_it_is_confirmed_and_then_by_the_worker(make, operator, choose, confirm):

@@ -18,9 +18,16 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command, execute_from_command_line
 from django.db import connection, transaction
 
-from subscriptions import bulk, clock, fulfilment
-from subscriptions.models import BulkRun, Order, Subscription
-from tests.factories import AccountFactory, OrderFactory, ProductFactory, SKUFactory, SubscriptionFactory
+from subscriptions import actions, bulk, clock, fulfilment
+from subscriptions.models import BulkRun, Charge, Order, PriceBand, Subscription
+from tests.factories import (
+    AccountFactory,
+    ChargeFactory,
+    OrderFactory,
+    ProductFactory,
+    SKUFactory,
+    SubscriptionFactory,
+)  # fmt: skip
 from tests.worker_process import WorkerProcess, database_url, wait_until
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_queue")]
@@ -41,6 +48,14 @@ def refusal(command, *arguments, code, **more):
         run(command, *arguments, **more)
     assert refused.value.returncode == code
     return str(refused.value)
+
+
+def refusal_said(command, *arguments):
+    """What it printed, of a command that ends with a refusal."""
+    out = StringIO()
+    with pytest.raises(CommandError):
+        call_command(command, *map(str, arguments), stdout=out)
+    return out.getvalue()
 
 
 def fresh(row):
@@ -102,6 +117,20 @@ def test_costs_and_plans_are_shown(make, listed):
     assert "1  can be planned for their day" in said
     assert f"{now}: Seats: 25 to 26" in said
     assert re.search(r"Charged with them: EUR \d+\.\d\d", said)
+
+
+def test_plans_that_would_not_happen_are_shown(make):
+    rows = make(5)
+    for one in rows[:4]:
+        OrderFactory(subscription=one, status="scheduled", action="decrease", before={"Seats": 25}, after={"Seats": 9})
+    due = actions.day(rows[0].orders.get().due_at, rows[0])
+    said = run("bulk_cancel", "--status", "active")
+    example = rf"\n {{15}}{rows[0]}: A decrease to 9 seats is planned for {due}\."
+    assert re.search(rf"^ +4  of them have a planned change, which will not happen{example}$", said, re.M)
+    assert re.search(r"SUB-\d+: A decrease .*\n {15}\.\.\.\n", said)
+    said = run("bulk_suspend", "--where", f"q={rows[0]}")
+    assert re.search(rf"^ +1  of them has a planned change, which stands still meanwhile{example}$", said, re.M)
+    assert "planned change" not in run("bulk_suspend", "--where", f"q={rows[4]}")
 
 
 def test_rows_come_from_standard_input_too(make, monkeypatch):
@@ -308,6 +337,48 @@ def test_each_command_places_its_orders(command, options, kind, make):
     run(command, "--status", "active", "--apply", "--reason", "because", "--no-wait", *options)
     assert {(one.action, one.status) for one in Order.objects.all()} == {kind}
     assert {one.reason for one in Order.objects.all()} == {"because"}
+
+
+def test_what_was_charged_is_said_by_currency(make, at_vendor, listed):
+    dollars = SubscriptionFactory(account=AccountFactory(currency="USD"), sku=SKUFactory(prices={}))
+    PriceBand.objects.create(sku=dollars.sku, seats_from=1, price="4.00", currency="USD")
+    rows = [*make(2), SubscriptionFactory(sku=SKUFactory(decrease_policy="immediate_no_credit"), seats=40), dollars]
+    shown = run("bulk_set_seats", listed(*(f"{one},30" for one in rows), header="subscription,seats"))
+    assert re.search(r"^ {11}Charged with them: EUR 35\.00\n {11}Charged with them: USD 20\.00$", shown, re.M)
+    # A command charges by the prices of the day on which it places.
+    PriceBand.objects.filter(sku=rows[0].sku).update(price="4.00")
+    for one in rows[:1] + rows[2:]:
+        at_vendor(one)
+    arguments = ("--where", "status=active", "--seats", "30", "--apply", "--reason", "agreed", "--no-wait")
+    said = run("bulk_set_seats", *arguments)
+    assert re.search(r"^ {11}Still to be charged: EUR 40\.00\n {11}Still to be charged: USD 20\.00$", said, re.M)
+    fulfilment.fulfil_many.func([rows[0].orders.get().pk, dollars.orders.get().pk])
+    [of] = BulkRun.objects.all()
+    said = run("bulk_set_seats", "--resume", of.pk, "--no-wait")
+    charged = [re.findall(r"[A-Z].*", line)[0] for line in said.splitlines() if "harged" in line]
+    assert charged == ["Charged: EUR 20.00", "Charged: USD 20.00", "Still to be charged: EUR 20.00"]
+    ledger = Charge.objects.values_list("currency", "amount").order_by("currency")
+    assert [f"{currency} {amount:.2f}" for currency, amount in ledger] == ["EUR 20.00", "USD 20.00"]
+    for status in ("in_progress", "failed"):
+        rows[1].orders.update(status=status, finished_at=clock.now())
+    said = refusal_said("bulk_set_seats", "--resume", of.pk, "--no-wait")
+    assert [line.strip() for line in said.splitlines() if "harged" in line] == charged[:2]
+
+
+def test_what_was_given_back_is_said(make, listed):
+    one = SubscriptionFactory(sku=SKUFactory(cancel_credit="by_days"))
+    ChargeFactory(
+        subscription=one, kind="period", amount="87.50", covers_from=one.period_start, covers_to=one.period_end
+    )
+    assert "           Given back with them: EUR 87.50\n" in run("bulk_cancel", listed(one))
+    said = run("bulk_cancel", listed(one), "--apply", "--reason", "gone", "--no-wait")
+    assert "           Still to be given back: EUR 87.50\n" in said
+
+
+def test_what_costs_nothing_says_nothing_of_money(make):
+    make(2)
+    said = run("bulk_suspend", "--status", "active", "--apply", "--reason", "late", "--no-wait")
+    assert "harged" not in said
 
 
 def test_a_cancel_can_be_dated_back(make):

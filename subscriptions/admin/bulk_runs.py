@@ -280,8 +280,7 @@ def _before(request: HttpRequest, run: BulkRun, act: Act, form: BulkForm | None)
     if seen is None:
         return shown
     complete = bool(seen.at)
-    charged = sorted(seen.due.items())
-    button = f"{act.button(number_of(seen.able), run.given)}{_and_money(charged)}" if complete and seen.able else ""
+    button = f"{act.button(number_of(seen.able), run.given)}{_and_money(seen)}" if complete and seen.able else ""
     return shown | {
         "complete": complete,
         "looked_at": f"{seen.rows:,}",
@@ -290,11 +289,10 @@ def _before(request: HttpRequest, run: BulkRun, act: Act, form: BulkForm | None)
             {"count": f"{one.count:,}", "what": _WILL.get(OrderStatus(will), act.can), "examples": _examples(one)}
             for will, one in sorted(seen.can.items(), key=_most)
         ],
-        "cannot": _why_not(seen.cannot),
-        "due": [
-            ("Given back" if amount < 0 else "Charged", pricing.money(abs(amount), currency))
-            for currency, amount in charged
+        "planned": [
+            {"count": f"{one.count:,}", "what": f"{what}:", "examples": _examples(one)} for what, one in seen.touched
         ],
+        "cannot": _why_not(seen.cannot),
         "button": button,
     }
 
@@ -307,9 +305,13 @@ def _sum(run: BulkRun, act: Act, seen: Preview) -> str:
     return f"{run.total:,} selected{looked_at}: {seen.able:,} {act.can}, {seen.unable:,} cannot."
 
 
-def _and_money(charged: list[tuple[str, Any]]) -> str:
-    amounts = [pricing.money(amount, currency) for currency, amount in charged if amount > 0]
-    return f" and charge {' and '.join(amounts)}" if amounts else ""
+def _and_money(seen: Preview) -> str:
+    """What is charged, for a button that names the day of what is planned."""
+    words = ""
+    for amounts, when in ((seen.due, ""), (seen.later, " on that day")):
+        if charged := [pricing.money(amount, currency) for currency, amount in sorted(amounts.items()) if amount > 0]:
+            words += f" and charge {' and '.join(charged)}{when}"
+    return words
 
 
 def _since(run: BulkRun) -> dict[str, Any]:

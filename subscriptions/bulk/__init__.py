@@ -9,13 +9,13 @@ from subscriptions.bulk.drafts import ask, confirm, draft, preview_of
 from subscriptions.bulk.drifting import Drifting
 from subscriptions.bulk.jobs import resume
 from subscriptions.bulk.previews import Preview, preview
-from subscriptions.bulk.results import COLUMNS, FAILURES, Reason, Row, reasons, results, sheet, tally, under_way
+from subscriptions.bulk.results import COLUMNS, FAILURES, Reason, Row, money, reasons, results, sheet, tally, under_way
 from subscriptions.bulk.runs import TooManyFailed, begin, go_on, place, stop
 from subscriptions.bulk.selection import Filtered, Line, Listed, Selection, narrowed, ticked
 from subscriptions.bulk.wanted import CHUNK, Wanted
 
 __all__ = [
     "CHUNK", "COLUMNS", "FAILURES", "Drifting", "Filtered", "Line", "Listed", "Preview", "Reason", "Row", "Selection",
-    "TooManyFailed", "Wanted", "ask", "begin", "confirm", "draft", "go_on", "narrowed", "place", "preview",
+    "TooManyFailed", "Wanted", "ask", "begin", "confirm", "draft", "go_on", "money", "narrowed", "place", "preview",
     "preview_of", "reasons", "results", "resume", "sheet", "stop", "tally", "ticked", "under_way",
 ]  # fmt: skip

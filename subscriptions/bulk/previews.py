@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import structlog
 from django.db import InterfaceError, OperationalError
 
-from subscriptions import lifecycle, quotes, reconciliation
+from subscriptions import lifecycle, pricing, quotes, reconciliation
 from subscriptions.actions import NotAllowed
 from subscriptions.bulk.results import Reason
 from subscriptions.bulk.selection import Line, Selection
@@ -21,6 +21,11 @@ from subscriptions.models import Order, User
 
 Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
+
+_BECOMES = {
+    lifecycle.WITHDRAWN: "which will not happen",
+    lifecycle.STANDS_STILL: "which stands still meanwhile",
+}
 
 
 @dataclass(slots=True)
@@ -49,6 +54,24 @@ class Preview:
     @property
     def unable(self) -> int:
         return sum(one.count for one in self.cannot.values())
+
+    @property
+    def money(self) -> list[tuple[str, str]]:
+        """What is charged or given back and when, by currency, such as ("Charged with them", "EUR 35.00")."""
+        return [
+            (f"{'Given back' if amount < 0 else 'Charged'} {when}", pricing.money(abs(amount), currency))
+            for when, amounts in (("with them", self.due), ("on their day", self.later))
+            for currency, amount in sorted(amounts.items())
+        ]
+
+    @property
+    def touched(self) -> list[tuple[str, Reason]]:
+        """What becomes of planned changes, such as "of them have a planned change, which will not happen"."""
+        return [
+            (f"of them {'has' if one.count == 1 else 'have'} a planned change, {words}", one)
+            for becomes, words in _BECOMES.items()
+            if (one := self.planned.get(becomes))
+        ]
 
     def take(self, wanted: Wanted, lines: Sequence[Line], *, actor: User | None, audience: str) -> list[Decimal | None]:
         """Look at some more rows; returns what is due for each, now and later, or None for nothing."""

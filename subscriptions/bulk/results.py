@@ -10,6 +10,7 @@ from django.db import connection
 from django.db.models import Count, F, Min, Q, Window
 from django.db.models.functions import RowNumber
 
+from subscriptions import pricing
 from subscriptions.bulk.wanted import Wanted
 from subscriptions.models import BulkRow, BulkRun, OrderStatus, RowOutcome
 from subscriptions.sheets import safe
@@ -140,6 +141,26 @@ def reasons(run: BulkRun) -> dict[str, Reason]:
 _BADLY = Q(outcome=RowOutcome.REFUSED) | Q(
     order__status__in=[OrderStatus.FAILED, OrderStatus.NEEDS_ATTENTION, OrderStatus.REJECTED, OrderStatus.WITHDRAWN]
 )
+
+
+def money(run: BulkRun) -> list[tuple[str, str]]:
+    """What the orders of a run have cost and will cost, by currency, such as ("Charged", "EUR 35.00")."""
+    with connection.cursor() as cursor:
+        # What is completed stands in the ledger as it was quoted.
+        cursor.execute(
+            "SELECT o.status = 'completed', o.quote->>'currency', sum((line->>'amount')::numeric)"
+            " FROM subscriptions_bulkrow r JOIN subscriptions_order o ON o.id = r.order_id,"
+            " jsonb_array_elements(o.quote->'lines') AS line"
+            " WHERE r.run_id = %s AND o.status NOT IN ('failed', 'rejected', 'withdrawn')"
+            " GROUP BY 1, 2 ORDER BY 1 DESC, 2",
+            [run.pk],
+        )
+        found = []
+        for done, currency, amount in cursor.fetchall():
+            what = "given back" if amount < 0 else "charged"
+            words = what.capitalize() if done else f"Still to be {what}"
+            found.append((words, pricing.money(abs(amount), currency)))
+        return found
 
 
 def under_way(run: BulkRun, since: int = 0) -> tuple[int, int | None]:

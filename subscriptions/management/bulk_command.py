@@ -13,7 +13,7 @@ from typing import Any
 from django.core.management import CommandError
 from django.db import Error, InterfaceError, OperationalError
 
-from subscriptions import actions, bulk, filters, pricing
+from subscriptions import actions, bulk, filters
 from subscriptions.actions import NotAllowed
 from subscriptions.bulk import Filtered, Listed, Selection, Wanted
 from subscriptions.filters import BadFilter
@@ -68,7 +68,9 @@ class BulkCommand(RowsCommand):
         if self.seats:
             chosen.add_argument("--seats", type=whole_number, metavar="N", help="the new total of each")
         doing = parser.add_argument_group("doing it")
-        doing.add_argument("--apply", action="store_true", help="do it, and do not only show it")
+        doing.add_argument(
+            "--apply", action="store_true", help="do it, and do not only show it; priced as it is placed"
+        )
         doing.add_argument("--reason", default="", help="why; kept with every order")
         doing.add_argument(
             "--max-failures", type=whole_number, metavar="N", help="stop placing when N rows have failed"
@@ -159,8 +161,11 @@ class BulkCommand(RowsCommand):
         for status, reason in found.can.items():
             self._say(f"{reason.count:>9,}  {_WILL[OrderStatus(status)]}")
             self._examples([f"{named}: {change}" for named, change in reason.examples], reason.count)
-        for currency, amount in sorted(found.due.items()):
-            self._say(f"{'':>11}Charged with them: {pricing.money(amount, currency)}")
+        for what, reason in found.touched:
+            self._say(f"{reason.count:>13,}  {what}")
+            self._examples([f"{named}: {words}" for named, words in reason.examples], reason.count)
+        for what, money in found.money:
+            self._say(f"{'':>11}{what}: {money}")
         if found.cannot:
             self._say(f"{sum(one.count for one in found.cannot.values()):>9,}  cannot")
             self._reasons(dict(sorted(found.cannot.items(), key=lambda one: -one[1].count)))
@@ -208,6 +213,8 @@ class BulkCommand(RowsCommand):
         counts = bulk.tally(run)
         for outcome, count in sorted(counts.items(), key=lambda one: -one[1]):
             self._say(f"{count:>9,}  {outcome}")
+        for what, money in bulk.money(run):
+            self._say(f"{'':>11}{what}: {money}")
         self._reasons(bulk.reasons(run))
         if options["out"]:
             with whole(options["out"]) as stream:
