@@ -531,11 +531,10 @@ def test_the_next_look_notes_the_end_of_one_that_was_over_by_itself(cast, suppor
     begin(support, cast.acme, cast.owner)
     begin(signed_in(cast.operator), cast.acme, cast.owner)
     settings.CLOCK_OFFSET += timedelta(seconds=settings.VIEWING_LIMIT - 1)
-    elsewhere = signed_in(cast.support)
-    begin(elsewhere, cast.acme, cast.viewer)
+    begin(signed_in(cast.support), cast.acme, cast.viewer)
     assert {row.ending for row in Viewing.objects.all()} == {""}
     settings.CLOCK_OFFSET += timedelta(seconds=2)
-    begin(support, cast.acme, cast.buyer)
+    begin(signed_in(cast.support), cast.acme, cast.buyer)
     first, by_another, second, _ = Viewing.objects.order_by("pk")
     assert (first.ending, first.ended_at) == ("limit", first.until)
     assert (by_another.ending, second.ending) == ("", "")
