@@ -640,6 +640,10 @@ def test_the_choice_stays_when_the_page_comes_again(door, shrinking, empty_queue
     answer = door.post(url(subscription, "increase"), sent)
     assert answer.status_code == 409
     assert re.search(r'name="planned" value="keep"[^>]* checked', answer.content.decode())
+    later = (
+        f"Later periods EUR 70.00 a month for 20 seats from {actions.date_words(subscription.period_end)}, as planned"
+    )
+    assert later in text(answer)
 
 
 def test_a_new_plan_takes_the_place_of_the_old_one(door, shrinking, empty_queue):

@@ -116,17 +116,18 @@ class Figure:
 
 
 def figures(shown: Pinned, proposal: Proposal) -> list[Figure]:
-    """Old and new side by side."""
+    """Old and new side by side, both beside what is planned now."""
     if proposal.quote is None:
         return []
-    pairs = zip(_figures(shown.quote), _figures(proposal.quote), strict=True)
+    kept = proposal.kept
+    pairs = zip(_figures(shown.quote, kept), _figures(proposal.quote, kept), strict=True)
     return [Figure(name, seen, now) for (name, seen), (_, now) in pairs]
 
 
-def _figures(quote: Quote) -> list[tuple[str, str]]:
+def _figures(quote: Quote, kept: Order | None) -> list[tuple[str, str]]:
     return [
         ("Due", pricing.money(quote.due_now, quote.currency)),
         ("Computed as", "; ".join(line.words for line in quote.lines) or "Nothing is charged"),
-        ("Later periods", quote.later.words if quote.later else "None"),
+        ("Later periods", later_words(quote, kept) or "None"),
         ("Takes effect", actions.date_words(quote.on)),
     ]
