@@ -221,6 +221,15 @@ def test_many_are_previewed_confirmed_and_settled(three, operator, drain):
     assert listed(operator) == keys(three[2:])
 
 
+def test_where_none_can_there_are_no_others(cast, at_vendor, operator):
+    of_another_product = at_vendor(SubscriptionFactory(account=cast.acme), product="OTHER")
+    reconcile()
+    asked = operator.post(SETTLE, {"which": "ticked", "ticked": keys([of_another_product]), "action": "take_theirs"})
+    page = operator.get(asked.url).content.decode()
+    assert "1 selected: none can take theirs." in page
+    assert "<h3>Why none can</h3>" in page
+
+
 @pytest.mark.parametrize(("which", "many"), [("page", 3), ("matching", 2)])
 def test_a_page_or_all_that_match(which, many, three, cast, at_vendor, operator):
     elsewhere = at_vendor(SubscriptionFactory(account=cast.globex), seats=30)
