@@ -263,7 +263,7 @@ UPKEEP_CRON = env.str("UPKEEP_CRON", default="* * * * * *" if TESTING else "* * 
 
 PROCRASTINATE_IMPORT_PATHS = [
     "subscriptions.bulk.tasks", "subscriptions.figures", "subscriptions.fulfilment", "subscriptions.notifications",
-    "subscriptions.reconciliation.nightly", "subscriptions.renewals",
+    "subscriptions.notifications.gathering", "subscriptions.reconciliation.nightly", "subscriptions.renewals",
 ]  # fmt: skip
 PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": env.int("WORKER_CONCURRENCY", default=8),

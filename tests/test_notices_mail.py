@@ -344,7 +344,9 @@ def test_every_event_that_is_told_can_be_written_as_each_of_its_kinds(language, 
 
 
 def test_both_languages_have_the_same_words_and_templates():
-    phrases = {language: set(found) - {"why_staff"} for language, found in PHRASES.items()}
+    # BSS speaks English.
+    of_staff = {"why_staff", "see_work", *(f"many_{kind}" for kind in STAFF_KINDS)}
+    phrases = {language: set(found) - of_staff for language, found in PHRASES.items()}
     assert phrases["en"] == phrases["de"]
     assert set(PHRASES) == set(Language.values)
     for language in Language.values:

@@ -27,6 +27,7 @@ class NoticeKind(models.TextChoices):
 
 K = NoticeKind
 STAFF_KINDS = (K.DECIDE, K.ATTENTION)
+REMINDERS = (K.REMINDER, K.TRIAL_ENDING)
 
 # Orders that customers can place too: they wait for the outcome, whoever placed it. What staff alone do to a
 # subscription is news once it is done.
@@ -75,13 +76,16 @@ def told(event_kind: str) -> bool:
 class Notice(models.Model):
     """One event told to one person, once; `sent_at` is empty until the mail server has taken it.
 
-    A member is told as one of the event's account, staff as such: `kind` says which.
+    A member is told as one of the event's account, staff as such: `kind` says which. What comes in the hundreds is
+    `gathered`: it waits for others of its kind, and goes with them as the `letter` that has the number of the first.
     """
 
     event = models.ForeignKey(Event, models.PROTECT, related_name="notices")
     user = models.ForeignKey(User, models.PROTECT, related_name="notices")
     kind = models.CharField(max_length=32)
     sent_at = models.DateTimeField(null=True)
+    gathered = models.BooleanField(default=False, db_default=False)
+    letter = models.BigIntegerField(null=True)
 
     class Meta:
         ordering = ["-id"]
@@ -90,7 +94,17 @@ class Notice(models.Model):
             models.UniqueConstraint(fields=["event", "user"], name="one_notice_of_an_event_for_a_person"),
         ]
         # How many are owed is asked by every scrape of the metrics; nearly all were sent long ago.
-        indexes = [models.Index(fields=["id"], condition=models.Q(sent_at__isnull=True), name="notice_owed")]
+        indexes = [
+            models.Index(fields=["id"], condition=models.Q(sent_at__isnull=True), name="notice_owed"),
+            models.Index(
+                fields=["id"], condition=models.Q(gathered=True, letter__isnull=True), name="notice_to_gather"
+            ),
+            models.Index(
+                fields=["letter", "id"],
+                condition=models.Q(letter__isnull=False, sent_at__isnull=True),
+                name="notice_of_a_letter",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} to {self.user}"

@@ -1,7 +1,8 @@
 """Mail that is owed: tasks read what they need when they send; job arguments hold ids only.
 
 `lifecycle` owes one `notify` for the events of each write that somebody is told about; it makes a Notice for each
-person and owes a `send_notice` for each. Mail goes out at least once, and never while a row is locked.
+person and owes a `send_notice` for each, but for what comes in the hundreds, which is `gathering`'s. Mail goes out at
+least once, and never while a row is locked.
 """
 
 import structlog
@@ -17,6 +18,7 @@ from procrastinate.manager import JobManager
 
 from subscriptions import actions, clock
 from subscriptions.models import Event, Member, Notice, Subscription
+from subscriptions.models.notice import REMINDERS
 from subscriptions.notifications import letters
 from subscriptions.notifications.recipients import recipients
 
@@ -72,19 +74,20 @@ def notify(event_ids: list[int]) -> None:
         # Two runs about one event come one after the other; the second finds what the first has made.
         events = list(
             Event.objects.select_for_update(of=("self",), no_key=True)
-            .select_related("order", "subscription")
+            .select_related("order__bulk_row", "subscription")
             .defer("subscription__activation_code")
             .filter(pk__in=event_ids)
             .order_by("pk")
         )
         known = set(Notice.objects.filter(event__in=events).values_list("event", "user"))
+        of_many = {event.pk for event in events if event.order and hasattr(event.order, "bulk_row")}
         owed = Notice.objects.bulk_create(
-            Notice(event_id=event, user_id=user, kind=kind)
+            Notice(event_id=event, user_id=user, kind=kind, gathered=event in of_many or kind in REMINDERS)
             for (event, user), kind in recipients(events).items()
             if (event, user) not in known
         )
-        if owed:
-            _queue.batch_defer_jobs([_sending(notice) for notice in owed])
+        if alone := [_sending(notice) for notice in owed if not notice.gathered]:
+            _queue.batch_defer_jobs(alone)
 
 
 def _sending(notice: Notice) -> Job:

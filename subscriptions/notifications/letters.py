@@ -1,9 +1,11 @@
 """A notice as a mail: the same words as text and as HTML, in the language and time zone of the account."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from email.utils import format_datetime
+from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,13 +18,12 @@ from django.utils.text import Truncator
 
 from subscriptions import actions, clock, lifecycle
 from subscriptions.models import SKU, Event, Language, Notice, Order, OrderStatus, Subscription
-from subscriptions.models.notice import STAFF_KINDS, NoticeKind
+from subscriptions.models.notice import REMINDERS, STAFF_KINDS, NoticeKind
 from subscriptions.notifications.recipients import STAFF_GROUP, replacing
 from subscriptions.notifications.words import Tongue, one_line
 from subscriptions.pricing import Quote
 
 K = NoticeKind
-_REMINDERS = (K.REMINDER, K.TRIAL_ENDING)
 # Names in subjects and sentences; the facts below them hold the whole of it.
 SHORT = 60
 
@@ -30,22 +31,50 @@ SHORT = 60
 def letter(notice: Notice) -> EmailMultiAlternatives:
     """The mail, not sent. Needs `user` and the event's `account`, `order__actor` and `subscription__sku__product`."""
     about = _About.of(notice)
-    # A paragraph is one line here, whatever a template or a name has in it; the first one is the subject.
-    template = get_template(f"email/{about.tongue.language}/{notice.kind}.txt").template  # type: ignore[attr-defined]
-    rendered = template.render(Context(about.facts(), autoescape=False))
-    subject, *paragraphs = [line for part in rendered.split("\n\n") if (line := one_line(part))]
+    subject, *paragraphs = about.words()
+    return _mail(about, subject, {"paragraphs": paragraphs, "rows": about.rows(), **about.link(), **about.foot()})
+
+
+def letter_of_many(shown: Sequence[Notice], count: int) -> EmailMultiAlternatives:
+    """One mail about `count` notices of one kind to one person, of one account or to staff; it tells of `shown`.
+
+    Needs of each what `letter` needs. What is said of several alike is said once, but for money, which is of each.
+    """
+    news = []
+    for position, notice in enumerate(shown):
+        about = _About.of(notice)
+        subject, *paragraphs = about.words()
+        # Of a reminder its sentences name them all.
+        figures = [] if notice.kind in REMINDERS else about.figures()
+        said = [*paragraphs, *(f"{name}: {value}" for name, value in figures)]
+        news.append(((said, position if figures else -1), {"subject": subject, "url": about.link()["url"]}))
+    about = _About.of(shown[0])
+    parts = []
+    for (said, _), some in groupby(news, key=lambda one: one[0]):
+        links = [one for _, one in some]
+        parts.append((links, [about.say("of_each"), *said] if len(links) > 1 else said))
+    more = count - len(shown)
+    facts = {
+        "parts": parts,
+        "paragraphs": [about.say("more", number=about.tongue.number(more))] if more else [],
+        **about.link_to_all(),
+        **about.foot(),
+    }
+    return _mail(about, about.say(f"many_{about.notice.kind}", number=about.tongue.number(count)), facts)
+
+
+def _mail(about: "_About", subject: str, facts: dict[str, Any]) -> EmailMultiAlternatives:
+    user = about.notice.user
     frame = {
         "language": about.tongue.language,
         "subject": subject,
-        "hello": about.say("hello", name=one_line(notice.user.name), first_name=one_line(notice.user.get_short_name())),
-        "paragraphs": paragraphs,
-        "rows": about.rows(),
-        **about.links(),
+        "hello": about.say("hello", name=one_line(user.name), first_name=one_line(user.get_short_name())),
+        **facts,
     }
     mail = EmailMultiAlternatives(
         subject,
         render_to_string("email/frame.txt", frame),
-        to=[notice.user.email],
+        to=[user.email],
         # Holiday answers and the like stay away; the date is that of the clock which the words go by.
         headers={"Auto-Submitted": "auto-generated", "Date": format_datetime(clock.now())},
     )
@@ -96,6 +125,12 @@ class _About:
         code = self.order.after.get("SKU", "") if self.order else ""
         name = SKU.objects.filter(code=code).values_list("name", flat=True).first() if code else ""
         return _short(name or code)
+
+    def words(self) -> list[str]:
+        """The subject and the paragraphs: one line each, whatever a template or a name has in it."""
+        template = get_template(f"email/{self.tongue.language}/{self.notice.kind}.txt").template  # type: ignore[attr-defined]
+        rendered = template.render(Context(self.facts(), autoescape=False))
+        return [line for part in rendered.split("\n\n") if (line := one_line(part))]
 
     def facts(self) -> dict[str, Any]:
         """What the sentences of templates are made of: text without line breaks, and flags."""
@@ -186,10 +221,13 @@ class _About:
             if order.due_at and self.notice.kind in (K.APPROVAL, K.DECIDE, K.ENDING, K.WITHDRAWN):
                 found["Planned for"] = self.tongue.moment(order.due_at)
         # A reminder is about a day to come, and the act of asking has its instant already.
-        if self.notice.kind not in _REMINDERS and (order is None or event.at != order.placed_at):
+        if self.notice.kind not in REMINDERS and (order is None or event.at != order.placed_at):
             found["When"] = self.tongue.moment(event.at)
-        found |= self._why() | self._money()
-        return [(self.say(name), value) for name, value in found.items() if value]
+        return [(self.say(name), value) for name, value in found.items() if value] + self.figures()
+
+    def figures(self) -> list[tuple[str, str]]:
+        """Of the facts why it is so, and the money."""
+        return [(self.say(name), value) for name, value in (self._why() | self._money()).items() if value]
 
     def _why(self) -> dict[str, str]:
         """Of what staff wrote, customers read the comment on a rejection alone."""
@@ -204,7 +242,7 @@ class _About:
         return {}
 
     def _money(self) -> dict[str, str]:
-        if self.notice.kind in _REMINDERS:
+        if self.notice.kind in REMINDERS:
             facts = self.facts()
             price = self.say("net", amount=f"{facts['price']} {facts['each']}") if facts["price"] else ""
             found = {"Seats": self.tongue.number(self.event.after["Seats"]), "Price": price}
@@ -223,7 +261,8 @@ class _About:
             found["Afterwards"] = self.say("net", amount=words)
         return found
 
-    def links(self) -> dict[str, str]:
+    def link(self) -> dict[str, str]:
+        """To what it is about."""
         if self.for_staff and self.order:
             where, words = reverse("admin:subscriptions_order_change", args=[self.order.pk]), "see_order"
         elif self.for_staff:
@@ -235,14 +274,22 @@ class _About:
             where, words = reverse("storefront:order", args=[self.order.pk]), "see_order"
         else:
             where, words = reverse("storefront:subscription", args=[self.subscription.pk]), "see_subscription"
-        found = {
+        return {
             "url": settings.BASE_URL + where,
             "link": self.say(words, order=self.order, number=self.subscription.number),
         }
+
+    def link_to_all(self) -> dict[str, str]:
+        """To where all of its kind are found."""
+        where, words = ("admin:index", "see_work") if self.for_staff else ("storefront:subscriptions", "see_all")
+        return {"url": settings.BASE_URL + reverse(where), "link": self.say(words)}
+
+    def foot(self) -> dict[str, str]:
+        """Why the person gets it, and where its kind is switched off."""
         kind = NoticeKind(self.notice.kind)
         if self.for_staff:
-            return found | {"why": self.say("why_staff", group=STAFF_GROUP[kind])}
-        return found | {
+            return {"why": self.say("why_staff", group=STAFF_GROUP[kind])}
+        return {
             "why": self.say("why", company=one_line(self.event.account.name)),
             "off": self.say("off", kind=self.say(f"kind_{kind}")),
             "off_url": settings.BASE_URL + reverse("storefront:notices") + self._box(kind),
