@@ -44,16 +44,18 @@ def count_figures(timestamp: int) -> None:
     refresh()
 
 
-def refresh() -> DailyFigures:
+def refresh(*, anew: bool = False) -> DailyFigures:
     """Count, and write it to today's row, which is returned. Safe to run twice, late, and by two at once.
 
     Changes are counted of every day since the last count, at most `DAYS`, and of the day before it: an order that was
-    completed just before midnight may have been stored just after it.
+    completed just before midnight may have been stored just after it. With `anew` they are counted of all `DAYS`, for
+    whoever has written orders of earlier days.
     """
     now = clock.now()
     today = now.astimezone(UTC).date()
+    first = today - timedelta(days=DAYS - 1)
     newest = DailyFigures.objects.values_list("day", flat=True).first() or date.min + timedelta(1)
-    since = max(min(newest, today) - timedelta(days=1), today - timedelta(days=DAYS - 1))
+    since = first if anew else max(min(newest, today) - timedelta(days=1), first)
     changes = completed(since)
     days = [since + timedelta(days=n) for n in range((today - since).days + 1)]
     rows = [DailyFigures(day=day, changes=changes.get(day, {})) for day in days]

@@ -175,6 +175,17 @@ def test_a_day_that_was_counted_before_its_end_is_counted_again():
     assert figures.read().last.day == day
 
 
+def test_all_days_are_counted_anew_by_the_command():
+    """The worker leaves the days alone that it has counted; who writes into them asks for all."""
+    figures.refresh()
+    long_ago = today() - timedelta(20)
+    OrderFactory(finished_at=at(long_ago))
+    figures.refresh()
+    assert dict(figures.read().days)[long_ago] == {}
+    call_command("count_figures", stdout=None)
+    assert dict(figures.read().days)[long_ago] == {"increase": 1}
+
+
 def test_a_clock_that_was_put_back_is_no_hindrance():
     DailyFigures.objects.create(day=today() + timedelta(3), changes={"start": 1}, counted_at=clock.now())
     OrderFactory(finished_at=at(today(), 0))

@@ -1,12 +1,13 @@
 """The generated base: every row stands as the life cycle would have left it, and as the emulator has it."""
 
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db.models import F
 
-from subscriptions import actions, clock, gateways, pricing, reconciliation
+from subscriptions import actions, clock, figures, gateways, pricing, reconciliation
 from subscriptions.actions import terms
 from subscriptions.management import generated
 from subscriptions.models import Account, Charge, Event, Order, Purpose, Subscription, VendorCall
@@ -122,6 +123,16 @@ def test_a_database_that_holds_accounts_is_left_alone_unless_told():
     assert not Subscription.objects.exists()
     generate("--subscriptions", "10", "--add")
     assert Subscription.objects.count() == 10
+
+
+def test_what_is_added_to_days_that_were_counted_is_counted():
+    figures.refresh()
+    generate("--subscriptions", "300", "--add")
+    counted = figures.read()
+    assert counted.last.running == Subscription.objects.filter(status__in=figures.WORKS).count()
+    by_hand = figures.completed(counted.days[0][0])
+    assert {day: dict(changes) for day, changes in counted.days if changes} == by_hand
+    assert sum(day < counted.last.day - timedelta(days=2) for day in by_hand) > 0
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from subscriptions.management.telling import TellingCommand
 
 class Command(TellingCommand):
     help = (
-        "Count the figures of the start page of BSS now, and print them. A worker does this every five minutes by "
-        "itself; safe to run twice and beside it."
+        "Count the figures of the start page of BSS now, with the changes of all its days, and print them. A worker "
+        "counts today's every five minutes by itself; safe to run twice and beside it."
     )
 
     def handle(self, **options: Any) -> None:
-        row = figures.refresh()
+        row = figures.refresh(anew=True)
         self._say(f"{row.seats:>15,}  active seats in {row.running:,} subscriptions")
         for currency, amount in (row.revenue or {}).items():
             self._say(f"{pricing.money(Decimal(amount), currency):>15}  a month")

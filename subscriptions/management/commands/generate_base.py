@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management import CommandError
 from django.db import connection
 
+from subscriptions import figures
 from subscriptions.management import generated
 from subscriptions.management.telling import MISUSED, TellingCommand
 from subscriptions.models import Account
@@ -67,6 +68,8 @@ class Command(TellingCommand):
             first = generated.fill(subscriptions, accounts=accounts, seed=seed, progress=done)
         self._say("Clearing up")
         generated.analyse()
+        # The worker would count the last days alone.
+        figures.refresh(anew=True)
         if emulator is not None:
             with self._progress("At the emulator", subscriptions) as done:
                 known = generated.fill_emulator(emulator, first=first, progress=done)
