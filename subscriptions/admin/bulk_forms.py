@@ -16,7 +16,7 @@ class BulkForm(ReasonForm):
     """Why, and what holds for all rows. To look at what would happen, no reason is needed yet."""
 
     # A run is confirmed once, whoever sends what how often.
-    idempotency_key = None  # type: ignore[assignment]
+    idempotency_key = None  # type: ignore[assignment]  # which takes the field out
 
     def __init__(self, data: QueryDict | None = None, *, run: BulkRun, confirming: bool = False) -> None:
         super().__init__(data, initial={"reason": run.reason, **self.said(run.given)})

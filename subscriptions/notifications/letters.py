@@ -128,7 +128,7 @@ class _About:
 
     def words(self) -> list[str]:
         """The subject and the paragraphs: one line each, whatever a template or a name has in it."""
-        template = get_template(f"email/{self.tongue.language}/{self.notice.kind}.txt").template  # type: ignore[attr-defined]
+        template = get_template(f"email/{self.tongue.language}/{self.notice.kind}.txt").template  # type: ignore[attr-defined]  # of the one engine there is
         rendered = template.render(Context(self.facts(), autoescape=False))
         return [line for part in rendered.split("\n\n") if (line := one_line(part))]
 

@@ -155,7 +155,7 @@ def _fits(column: str, text: str) -> str:
     return text[: _LONGEST[column]]
 
 
-_LONGEST: dict[str, int] = {name: Drift._meta.get_field(name).max_length for name in ("ours", "theirs")}  # type: ignore[union-attr,misc]
+_LONGEST: dict[str, int] = {name: Drift._meta.get_field(name).max_length for name in ("ours", "theirs")}  # type: ignore[union-attr,misc]  # texts of a length
 
 
 def money_at_stake(subscription: Subscription, field: str, record: dict[str, Any], prices: Prices) -> Decimal | None:

@@ -135,13 +135,13 @@ def stepped(subscription: Subscription, typed: str, by: int) -> int:
 class PaidForm(QuotedForm):
     """What the check page of a purchase carries: the quote that was shown, and the key."""
 
-    version = None  # type: ignore[assignment]
+    version = None  # type: ignore[assignment]  # there is none yet: takes the field out
 
 
 class TrialForm(ConfirmForm):
     """What the check page of a trial carries: the end that was shown, and the key."""
 
-    version = None  # type: ignore[assignment]
+    version = None  # type: ignore[assignment]  # there is none yet: takes the field out
     ends = forms.DateField(widget=forms.HiddenInput)
 
 
