@@ -7,11 +7,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Max, Model, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import Model, OuterRef, Q, QuerySet, Subquery, Value
 
 from subscriptions import actions, clock
 from subscriptions.models import (
     SKU,
+    TROUBLE,
     Account,
     Charge,
     ChargeKind,
@@ -29,11 +30,6 @@ from subscriptions.models import (
 )
 from subscriptions.models import SubscriptionStatus as S
 from subscriptions.models.subscription import spellings
-from subscriptions.vendors.port import Outcome
-
-# Of the newest vendor calls so many are looked through for trouble: what was not reached, let in or clearly answered.
-NEWEST_CALLS = 10_000
-TROUBLE = (Outcome.TRANSIENT, Outcome.UNKNOWN, Outcome.CREDENTIALS)
 
 SUBSCRIPTION_ID = re.compile(r"(?i)(?:SUB[- ]?)?0*(\d{1,18})")
 ORDER_NUMBER = re.compile(r"(?i)ORD[- ]?0*(\d{1,18})")
@@ -219,11 +215,8 @@ def _is_late() -> Q:
     )
 
 
-# Calls have no index of their outcomes, since each is written twice; so it is asked of the newest alone.
 def _in_trouble() -> Q:
-    newest = VendorCall.objects.aggregate(newest=Max("pk"))["newest"] or 0
-    lately = Q(pk__gt=newest - NEWEST_CALLS, finished_at__gte=clock.now() - timedelta(days=1))
-    return lately & Q(outcome__in=TROUBLE)
+    return Q(outcome__in=TROUBLE, finished_at__gte=clock.now() - timedelta(days=1))
 
 
 # What leads to an order; the others are acts upon one, or look.

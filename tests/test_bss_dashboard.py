@@ -114,9 +114,24 @@ def test_each_number_is_that_of_its_list(operator):
         assert len(follow(operator, shown[label][1])) == many_rows, label
 
 
-def test_a_call_is_trouble_as_far_back_as_the_list_looks():
-    """Both look through the same newest calls, else the number would not be that of the list."""
-    assert filters.NEWEST_CALLS == readings.NEWEST
+def test_trouble_of_the_day_is_found_behind_all_the_calls_of_bulk_work(operator):
+    now = clock.now()
+    call = VendorCallFactory(outcome="unknown", finished_at=now - timedelta(hours=23))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO subscriptions_vendorcall (subscription_id, order_id, purpose, attempt, transaction_id,"
+            " unit_id, asked, started_at, deadline, finished_at, outcome, code, message, answered, evidence)"
+            " SELECT subscription_id, order_id, purpose, attempt, transaction_id, n, asked, started_at, deadline, %s,"
+            " 'done', '', '', '', '' FROM subscriptions_vendorcall, generate_series(1, %s) AS n WHERE id = %s",
+            [now, readings.NEWEST + 1, call.pk],
+        )
+        cursor.execute("ANALYZE subscriptions_vendorcall")
+    number, address = piles(operator)["Vendor trouble"]
+    assert number == "1"
+    assert list(follow(operator, address)) == [call]
+    in_trouble = filters.narrow(VendorCall.objects.all(), [("trouble", "1")])
+    for asked in (in_trouble.order_by("-pk")[:51], in_trouble.order_by()[: attention.COUNTED + 1]):
+        assert "vendor_call_trouble" in asked.explain()
 
 
 def test_orders_under_way_are_the_placed_ones_too(operator):

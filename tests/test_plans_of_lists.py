@@ -67,7 +67,7 @@ def test_lists_of_bss(base, signed_in, cast):
         ],
         "charge": ["", "kind=period", "kind=credit", "q=zwolfender", f"account={first}", f"subscription={middle}"],
         "event": ["", f"subscription={middle}"],
-        "vendorcall": ["", "purpose=settle", f"subscription={middle}"],
+        "vendorcall": ["", "purpose=settle", "trouble=1", f"subscription={middle}"],
     }  # fmt: skip
     bad = {}
     for name, queries in words.items():

@@ -67,14 +67,9 @@ def _piles() -> list[Pile]:
              reverse("admin:subscriptions_drift_changelist")),
         _pile("ending", "Ending soon", "subscriptions, within 14 days", "info", Subscription, waits=False,
               ends_before=f"{today + ENDING_WITHIN + timedelta(days=1)}"),
+        _pile("trouble", "Vendor trouble", "calls without a clear answer, in 24 hours", "warn", VendorCall, waits=False,
+              trouble="1"),
     ]  # fmt: skip
-
-
-def trouble(many: int) -> Pile:
-    """So many calls of the last day without a clear answer, as the list of them finds."""
-    url = f"{reverse('admin:subscriptions_vendorcall_changelist')}?trouble=1"
-    note = "calls without a clear answer, in 24 hours"
-    return Pile("trouble", "Vendor trouble", note, "warn", VendorCall.objects.all(), url, waits=False, number=many)
 
 
 def piles(user: Any) -> list[Pile]:

@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from portal import readings
-from subscriptions import clock, figures, filters, pricing
+from subscriptions import clock, figures, pricing
 from subscriptions.admin import attention, words
-from subscriptions.models import VendorState
+from subscriptions.models import TROUBLE, VendorState
 from subscriptions.vendors.port import Outcome
 
 HOUR, DAY = 3600.0, 86_400.0
@@ -31,7 +31,6 @@ def context(user: Any) -> dict[str, Any]:
     if sees("vendorcall"):
         shown["vendor"] = [lately("Last hour", HOUR), lately("Last 24 hours", DAY)]
         shown["queue"] = queue()
-        piles.append(attention.trouble(shown["vendor"][-1].unclear))
     if sees("subscription") or sees("order"):
         counted = figures.read()
         shown["runs"] = what_runs(counted) if sees("subscription") else None
@@ -165,7 +164,7 @@ def lately(label: str, seconds: float) -> Lately:
         many,
         _within(within, many, 50),
         _within(within, many, 95),
-        of(*filters.TROUBLE),
+        of(*TROUBLE),
         of(Outcome.REJECTED),
     )
 

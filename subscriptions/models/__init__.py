@@ -9,7 +9,7 @@ from subscriptions.models.event import Event
 from subscriptions.models.figures import DailyFigures
 from subscriptions.models.ledger import Charge, ChargeKind
 from subscriptions.models.notice import Notice
-from subscriptions.models.order import OPEN_ORDER, Order, OrderStatus, Purpose, VendorCall, VendorState
+from subscriptions.models.order import OPEN_ORDER, TROUBLE, Order, OrderStatus, Purpose, VendorCall, VendorState
 from subscriptions.models.subscription import Subscription, SubscriptionStatus
 from subscriptions.models.takeover import Takeover, TakeoverOutcome, TakeoverRow, TakeoverStatus
 from subscriptions.models.viewing import Ending, Viewing
@@ -17,6 +17,7 @@ from subscriptions.models.viewing import Ending, Viewing
 __all__ = [
     "OPEN_ORDER",
     "SKU",
+    "TROUBLE",
     "Account",
     "ApprovalLimit",
     "BulkRow",

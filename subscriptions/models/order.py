@@ -10,6 +10,7 @@ from django_fsm import FSMField, transition
 
 from subscriptions.models.accounts import User
 from subscriptions.models.subscription import Subscription
+from subscriptions.vendors.port import Outcome
 
 
 class OrderStatus(models.TextChoices):
@@ -220,6 +221,8 @@ class Purpose(models.TextChoices):
 
 READS_OF_MANY = (Purpose.DRIFT, Purpose.TAKEOVER)
 """Reads on which no order hangs: a container of them has one row, which names no subscription."""
+TROUBLE = (Outcome.TRANSIENT, Outcome.UNKNOWN, Outcome.CREDENTIALS)
+"""Outcomes of calls in which the vendor was not reached, did not let us in or gave no clear answer."""
 
 
 class VendorCall(models.Model):
@@ -268,6 +271,8 @@ class VendorCall(models.Model):
             models.Index(fields=["order", "-id"], name="vendor_call_of_order"),
             models.Index(fields=["subscription", "-id"], name="vendor_call_of_subscription"),
             models.Index(fields=["purpose", "-id"], condition=~Q(purpose=Purpose.WRITE), name="vendor_call_reads"),
+            # The calls of a bulk run stay out, unless they went wrong.
+            models.Index(fields=["finished_at"], condition=Q(outcome__in=TROUBLE), name="vendor_call_trouble"),
         ]
         triggers = [
             pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
