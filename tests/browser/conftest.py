@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -101,12 +101,21 @@ def open_page(open_context: Callable[..., BrowserContext]) -> Callable[..., Page
 
 @pytest.fixture
 def accessible() -> Callable[[Page], None]:
-    """Fail with axe's own report when a page breaks one of its default rules, whatever the impact."""
+    """Fail with axe's own report when a page breaks one of its default rules, whatever the impact.
 
-    def check(page: Page) -> None:
+    Everything is looked at in the light scheme, and colours again in the dark one; the page is left in the light one.
+    """
+
+    def look(page: Page, scheme: Literal["light", "dark"], **options: Any) -> str:
+        # Colours that fade would be measured half-way.
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         # Reading the style sheets by itself, axe would write them into the page, which the page policy reports; of
         # the default rules none needs them.
-        results = Axe().run(page, options={"preload": {"assets": ["media"], "timeout": 5000}})
-        assert results.violations_count == 0, f"{page.url}\n{results.generate_report()}"
+        results = Axe().run(page, options={"preload": {"assets": ["media"], "timeout": 5000}, **options})
+        return f"{page.url} ({scheme})\n{results.generate_report()}" if results.violations_count else ""
+
+    def check(page: Page) -> None:
+        found = [look(page, "dark", runOnly=["color-contrast", "link-in-text-block"]), look(page, "light")]
+        assert not any(found), "\n".join(found)
 
     return check

@@ -28,9 +28,8 @@ def full_desk(cast):
     figures.refresh()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(full_desk, scheme, cast, open_page, accessible):
-    page = open_page(cast.operator, color_scheme=scheme, reduced_motion="reduce")
+def test_axe_finds_nothing(full_desk, cast, open_page, accessible):
+    page = open_page(cast.operator)
     page.goto("/bss/")
     page.get_by_text("Each day as a table").click()
     assert page.get_by_role("row").filter(has_text="Increase seats 4").first.is_visible()
@@ -38,7 +37,7 @@ def test_axe_finds_nothing(full_desk, scheme, cast, open_page, accessible):
 
 
 def test_a_new_installation(cast, open_page, accessible):
-    page = open_page(cast.auditor, color_scheme="dark")
+    page = open_page(cast.auditor)
     page.goto("/bss/")
     assert page.get_by_text("Nothing needs a person now.").is_visible()
     accessible(page)
