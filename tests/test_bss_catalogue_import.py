@@ -207,7 +207,8 @@ def test_the_download_is_what_can_be_uploaded(manager, cast, signed_in, sku):
 
 def test_two_lines_or_sixty_ask_the_database_as_often(manager):
     asked = []
-    for count in (2, 60):
+    # The first may also ask what later ones remember, such as the content types.
+    for count in (1, 2, 60):
         head, row, _ = NEW.split("\n", 2)
         data = "\n".join([head, *(row.replace("N1", f"S{count}-{n}") for n in range(count))]) + "\n"
         with CaptureQueriesContext(connection) as found:
@@ -216,7 +217,7 @@ def test_two_lines_or_sixty_ask_the_database_as_often(manager):
         with CaptureQueriesContext(connection) as also:
             assert manager.post(SAVE, {"kept": kept(page)}).status_code == 302
         asked.append((len(found), len(also)))
-    assert asked[0] == asked[1]
+    assert asked[1] == asked[2]
 
 
 def test_a_long_list_is_cut_on_the_page_and_saved_as_a_whole(manager, sku, monkeypatch):
