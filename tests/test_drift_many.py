@@ -70,11 +70,13 @@ def seen(run):
 def test_take_theirs_of_many(six, cast, drain, emulator):
     asked = VendorCall.objects.count()
     run = draft("take_theirs", cast.operator)
-    assert seen(run) == (2, {"not_possible": 3, "needs_attention": 1})
+    assert seen(run) == (2, {"above_maximum": 1, "product_stays": 1, "no_such_move": 1, "needs_attention": 1})
     # A preview asks nobody.
     assert VendorCall.objects.count() == asked
     rows = confirm(run, drain)
     assert (run.status, run.placed, run.refused) == ("done", 2, 4)
+    reasons = bulk.reasons(run)
+    assert {code: one.count for code, one in reasons.items()} == seen(run)[1]
     assert fresh(six["more"]).seats == 30
     assert fresh(six["paused"]).status == "suspended"
     order = rows[six["more"].pk].order
@@ -125,7 +127,7 @@ def test_what_says_something_else_by_now_is_not_settled(six, cast, drain, emulat
     emulator.control.set_seats(six["more"].subscriber_id, 33)
     emulator.control.resume(six["paused"].subscriber_id)
     rows = confirm(run, drain)
-    assert rows[six["more"].pk].code == "stale"
+    assert rows[six["more"].pk].code == "other_there"
     assert rows[six["paused"].pk].code == "settled"
     assert run.placed == 0
     assert fresh(six["more"]).seats == 25

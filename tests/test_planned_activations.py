@@ -131,7 +131,7 @@ def test_beside_a_planned_end_no_activation_is_planned(begun, drain, suspend, ca
     end = lifecycle.place(wish, actor=cast.owner, audience=STOREFRONT)
     with pytest.raises(NotAllowed) as refused:
         suspend(subscription, "2027-02-01", planned="discard")
-    assert refused.value.code == "order_scheduled"
+    assert refused.value.code == "end_planned"
     assert refused.value.sentence.endswith("Nothing else can be planned beside it.")
     suspend(subscription)
     drain()

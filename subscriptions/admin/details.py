@@ -61,10 +61,10 @@ def _ways(line: Difference, about: actions.Situation) -> list[dict[str, str]]:
         return []
     ways = []
     for action, refusal in ((actions.TAKE_THEIRS, line.take_refusal), (actions.PUSH_OURS, line.push_refusal)):
-        stands_in_the_way = action.why_not(about)
-        reason = stands_in_the_way.sentence if stands_in_the_way else refusal
+        why_not = action.why_not(about) or refusal
         url = shortcut.subscription_url(about.subscription.pk, action.stem, line.field)
-        ways.append({"label": action.label, "url": "" if reason else url, "reason": reason})
+        reason = why_not.sentence if why_not else ""
+        ways.append({"label": action.label, "url": "" if why_not else url, "reason": reason})
     return ways
 
 
@@ -92,7 +92,7 @@ class SettleView(ActionView):
         return shortcut.subscription_url(self.subscription.pk, "details")
 
     def way_out(self, refusal: NotAllowed) -> Link | None:
-        if refusal.code in ("stale", "settled", "vendor_silent"):
+        if refusal.code in ("stale", "other_there", "settled", "vendor_silent"):
             return Link(self.subject_address(), "See what the licence service says now")
         return super().way_out(refusal)
 
@@ -101,11 +101,7 @@ class SettleView(ActionView):
             return refusal
         if self.line is None or not self.line.differs:
             return NotAllowed("settled", "There is no difference in the last answer of the licence service.")
-        taking = self.action is actions.TAKE_THEIRS
-        wanted, sentence = (
-            (self.line.take, self.line.take_refusal) if taking else (self.line.push, self.line.push_refusal)
-        )
-        return None if wanted is not None else NotAllowed("not_possible", sentence)
+        return self.line.take_refusal if self.action is actions.TAKE_THEIRS else self.line.push_refusal
 
     def make_form(self, data: QueryDict | None = None, **kwargs: Any) -> SettleForm:
         shown = {"shown_theirs": self.line.theirs} if self.line else {}

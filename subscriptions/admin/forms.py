@@ -88,7 +88,7 @@ class SubscriptionForm(ReasonForm):
         return None
 
 
-_DAYS = dict.fromkeys(("over_by_then", "order_scheduled", "not_later"), "on")
+_DAYS = dict.fromkeys(("over_by_then", "end_planned", "not_later"), "on")
 
 
 class SeatsForm(SubscriptionForm):

@@ -28,7 +28,7 @@ def why_not_plan(action: Action, about: Situation, on: date) -> NotAllowed | Non
         return NotAllowed("over_by_then", f"It ends on {actions.date_words(ends)}. Choose an earlier day.")
     if about.scheduled is not None and about.scheduled.action == actions.CANCEL.stem:
         planned = planned_words(about.scheduled, subscription)
-        return NotAllowed("order_scheduled", f"{planned} Nothing else can be planned beside it.", order=about.scheduled)
+        return NotAllowed("end_planned", f"{planned} Nothing else can be planned beside it.", order=about.scheduled)
     return None
 
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from subscriptions import actions, clock, gateways, lifecycle
+from subscriptions.actions import NotAllowed
 from subscriptions.models import DriftField, Subscription, SubscriptionStatus
 from subscriptions.vendors import port
 from subscriptions.vendors.port import Details, VendorStatus
@@ -24,10 +25,10 @@ class Difference:
     differs: bool
     take: dict[str, Any] | None = None
     """Characteristics that *Take theirs* would write into our record; None when it cannot be taken."""
-    take_refusal: str = ""
+    take_refusal: NotAllowed | None = None
     push: dict[str, Any] | None = None
     """Characteristics that *Push ours* would send; None when the protocol cannot say it."""
-    push_refusal: str = ""
+    push_refusal: NotAllowed | None = None
     push_before: dict[str, Any] | None = None
     """The vendor's value in our words: what *Push ours* changes from."""
 
@@ -126,8 +127,10 @@ def compare(subscription: Subscription, record: dict[str, Any]) -> tuple[Differe
         Difference(
             "product", "Product", subscription.sku.vendor_product_id, details.product_id,
             DriftField.PRODUCT in differ,
-            take_refusal="The product is never taken over: it is what was sold.",
-            push_refusal="The product is sent only with a change of the SKU. Ask the licence service.",
+            take_refusal=NotAllowed("product_stays", "The product is never taken over: it is what was sold."),
+            push_refusal=NotAllowed(
+                "product_not_sent", "The product is sent only with a change of the SKU. Ask the licence service."
+            ),
         ),
     ]  # fmt: skip
     if DriftField.TERM in differ:
@@ -138,8 +141,10 @@ def compare(subscription: Subscription, record: dict[str, Any]) -> tuple[Differe
 def _existence_line(subscription: Subscription, *, differs: bool) -> Difference:
     return Difference(
         "existence", "Known there", "Yes" if differs else "No", "No", differs,
-        take_refusal="Nothing to take: the licence service does not know this subscription.",
-        push_refusal="A licence that is gone cannot be brought back. Start a new one.",
+        take_refusal=NotAllowed(
+            "unknown_there", "Nothing to take: the licence service does not know this subscription."
+        ),
+        push_refusal=NotAllowed("gone_there", "A licence that is gone cannot be brought back. Start a new one."),
     )  # fmt: skip
 
 
@@ -151,25 +156,30 @@ def _term_line(subscription: Subscription, details: Details) -> Difference:
         ours, theirs = (f"{one:%Y-%m-%d %H:%M:%S} UTC" for one in (subscription.ends_at, details.ends_at))
     return Difference(
         "term", "End", ours, theirs, True,
-        take_refusal="A date is taken by ordering it: keep what is ending, or cancel it for their day.",
-        push_refusal="The licence service has no command that moves the end of a running licence.",
+        take_refusal=NotAllowed(
+            "end_by_order", "A date is taken by ordering it: keep what is ending, or cancel it for their day."
+        ),
+        push_refusal=NotAllowed(
+            "end_not_sent", "The licence service has no command that moves the end of a running licence."
+        ),
     )  # fmt: skip
 
 
 def _status_line(subscription: Subscription, details: Details, at: datetime, *, differs: bool) -> Difference:
     take: dict[str, Any] | None = None
-    take_refusal = push_refusal = ""
+    take_refusal: NotAllowed | None = None
     push: dict[str, Any] | None = None
+    push_refusal: NotAllowed | None = None
     theirs = _their_status(details, at)
     if differs:
         if theirs is None:
-            take_refusal = "There is no status of ours for it."
+            take_refusal = NotAllowed("no_status_of_ours", "There is no status of ours for it.")
         else:
             take = {"Status": str(theirs)}
             if theirs == S.ENDING and isinstance(details.ends_at, datetime):
                 take["Ends"] = details.ends_at.isoformat()
-            if refusal := lifecycle.why_not_take(subscription, take):
-                take, take_refusal = None, refusal.sentence
+            if take_refusal := lifecycle.why_not_take(subscription, take):
+                take = None
         push, push_refusal = _push_status(subscription, details)
     ours = subscription.get_status_display()
     return Difference(
@@ -193,21 +203,21 @@ def _their_status(details: Details, at: datetime) -> S | None:
             return None
 
 
-def _push_status(subscription: Subscription, details: Details) -> tuple[dict[str, Any] | None, str]:
+def _push_status(subscription: Subscription, details: Details) -> tuple[dict[str, Any] | None, NotAllowed | None]:
     """What the protocol can do to bring the vendor to our status."""
     ours, theirs = subscription.status, details.status
     if theirs == VendorStatus.HARD_CANCELLED:
-        return None, "The licence service has ended this licence for good."
+        return None, NotAllowed("ended_there", "The licence service has ended this licence for good.")
     possible = {
         (S.ACTIVE, VendorStatus.PAUSED), (S.ENDING, VendorStatus.PAUSED), (S.SUSPENDED, VendorStatus.STARTED),
         (S.CANCELLED, VendorStatus.STARTED), (S.CANCELLED, VendorStatus.PAUSED),
         (S.CANCELLED, VendorStatus.SOFT_CANCELLED),
     }  # fmt: skip
     if (ours, theirs) not in possible:
-        return None, "The licence service has no command for this."
+        return None, NotAllowed("no_command", "The licence service has no command for this.")
     if ours == S.SUSPENDED and not gateways.capabilities(subscription.sku).suspend:
-        return None, "The licence service cannot suspend this product."
-    return {"Status": str(ours)}, ""
+        return None, NotAllowed("vendor_cannot", "The licence service cannot suspend this product.")
+    return {"Status": str(ours)}, None
 
 
 def _seats_line(subscription: Subscription, details: Details, *, differs: bool) -> Difference:
@@ -215,14 +225,16 @@ def _seats_line(subscription: Subscription, details: Details, *, differs: bool) 
     if not differs:
         return Difference("seats", "Seats", str(ours), str(theirs), False)
     take: dict[str, Any] | None = {"Seats": theirs}
-    take_refusal = push_refusal = ""
-    if refusal := lifecycle.why_not_take(subscription, {"Seats": theirs}):
-        take, take_refusal = None, refusal.sentence
+    if take_refusal := lifecycle.why_not_take(subscription, {"Seats": theirs}):
+        take = None
     push: dict[str, Any] | None = {"Seats": ours}
+    push_refusal: NotAllowed | None = None
     if gateways.capabilities(subscription.sku).seat_change != "in_place":
-        push, push_refusal = None, "The licence service cannot change the number of seats of this product."
+        words = "The licence service cannot change the number of seats of this product."
+        push, push_refusal = None, NotAllowed("seats_not_sent", words)
     elif details.status != VendorStatus.STARTED:
-        push, push_refusal = None, "Seats can only be sent while the licence runs there."
+        words = "Seats can only be sent while the licence runs there."
+        push, push_refusal = None, NotAllowed("not_running_there", words)
     return Difference(
         "seats", "Seats", str(ours), str(theirs), True, take, take_refusal, push, push_refusal, {"Seats": theirs}
     )

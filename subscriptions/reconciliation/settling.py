@@ -17,7 +17,7 @@ from subscriptions.reconciliation.worklist import Read, note
 from subscriptions.vendors import port
 from subscriptions.vendors.port import Answer, Outcome
 
-_STALE = NotAllowed("stale", "The licence service says something else now. Look at it again and decide.")
+_STALE = NotAllowed("other_there", "The licence service says something else now. Look at it again and decide.")
 _SETTLED = NotAllowed("settled", "There is no difference any more.")
 
 
@@ -64,7 +64,8 @@ def _wish(wish: Wish, line: Difference | None, shown_theirs: str) -> Wish:
     else:
         after, before, why_not = line.push, line.push_before, line.push_refusal
     if after is None:
-        raise NotAllowed("not_possible", why_not)
+        # Only a line without a difference has neither.
+        raise why_not or _SETTLED
     return replace(wish, after=after, before=before)
 
 
