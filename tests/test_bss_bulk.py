@@ -527,6 +527,16 @@ def test_the_list_of_runs_pages_by_key(make, cast, operator):
     assert operator.get(f"{RUNS}{more}").content.decode().count('class="field-what"') == 2
 
 
+def test_what_a_run_has_charged_is_told_when_it_is_over(make, operator, choose, confirm, at_vendor):
+    run = choose(*[at_vendor(one) for one in make(2)], action="set_seats")
+    operator.post(address(run, "ask"), {"look": "yes", "seats": "30"})
+    confirm(run, seats="30")
+    work(run)
+    assert "Charged" not in text(operator.get(address(run)))
+    fulfilment.fulfil_many.func(list(Order.objects.values_list("pk", flat=True)))
+    assert "Charged EUR 35.00" in text(operator.get(address(run)))
+
+
 def test_orders_of_a_run_that_end_badly_are_told(make, operator, choose, confirm, at_vendor, emulator):
     known, unknown = at_vendor(make(1)[0]), make(1)[0]
     run = choose(known, unknown)

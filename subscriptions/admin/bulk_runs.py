@@ -318,9 +318,12 @@ def _since(run: BulkRun) -> dict[str, Any]:
     counts = bulk.tally(run)
     decided, carried_out = run.placed + run.refused, counts.get("in progress", 0)
     badly = any(counts.get(outcome) for outcome in bulk.FAILURES)
+    waiting = run.status == RunStatus.RUNNING or carried_out > 0
     return {
         "state": _status_by(run, counts),
-        "waiting": run.status == RunStatus.RUNNING or carried_out > 0,
+        "waiting": waiting,
+        # It goes through all orders, which a page that looks again every few seconds must not.
+        "money": [] if waiting else bulk.money(run),
         "decided": decided,
         "how_far": f"{decided:,} of {run.total:,} rows decided: {run.placed:,} placed, {run.refused:,} refused.",
         "outcomes": [
