@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from subscriptions import bulk, lifecycle, reconciliation
 from subscriptions.actions import COMMAND
 from subscriptions.bulk import Drifting
-from subscriptions.models import BulkRun, Drift, Order, Subscription, VendorCall
+from subscriptions.models import BulkRow, BulkRun, Drift, Order, Subscription, VendorCall
 from tests.factories import OrderFactory, SKUFactory, SubscriptionFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_queue")]
@@ -138,7 +138,7 @@ def test_what_says_something_else_by_now_is_not_settled(six, cast, drain, emulat
 
 
 def test_a_change_of_ours_during_the_read_is_not_settled_away(six):
-    wish = lifecycle.Wish(six["more"].pk, "take_theirs", reconciliation.shown("seats", "30"))
+    wish = lifecycle.Wish(six["more"].pk, "take_theirs", reconciliation.shown("seats", "25", "30"))
     [ready] = reconciliation.as_read([wish])
     assert (ready.after, ready.version) == ({"Seats": 30}, fresh(six["more"]).version)
     lifecycle.place(
@@ -182,6 +182,21 @@ def test_nobody_else_settles_by_a_run(person, six, cast, drain):
     for _ in bulk.place(run):
         pass
     assert not Order.objects.filter(action="take_theirs").exists()
+
+
+def test_the_file_of_outcomes_says_what_differed_as_the_list_does(six, cast, drain):
+    run = draft("take_theirs", cast.operator)
+    confirm(run, drain)
+    # As rows of runs before today were written.
+    old = BulkRow.objects.create(
+        run=run, position=99, subscription=six["more"], after={"Difference": "seats", "Theirs": "30"}
+    )
+    wanted = {position: words for position, _, words, *_ in bulk.sheet(run)}
+    of_name = {name: wanted[str(run.rows.get(subscription=one, position__lt=99).position)] for name, one in six.items()}
+    assert of_name["more"] == "Seats: 25 here, 30 there"
+    assert of_name["paused"] == "Status: Active here, Paused there"
+    assert of_name["runs there"] == "Status: Cancelled here, Running there"
+    assert wanted[str(old.position)] == "Seats: 30 there"
 
 
 def test_strangers_cannot_be_settled(six, cast, emulator):

@@ -22,25 +22,25 @@ class Drifting:
     words: str
 
     def lines(self) -> Iterator[Line]:
-        rows = self._ours().values_list("subscription", "field", "theirs")
-        for position, (pk, field, theirs) in enumerate(rows.iterator(chunk_size=10_000), 1):
-            yield Line(position, pk or 0, reconciliation.shown(field, theirs))
+        rows = self._ours().values_list("subscription", "field", "ours", "theirs")
+        for position, (pk, *noted) in enumerate(rows.iterator(chunk_size=10_000), 1):
+            yield Line(position, pk or 0, reconciliation.shown(*noted))
 
     def write(self, run: BulkRun) -> None:
-        columns = ("subscription", "field", "theirs", "currency", "amount", "pk")
+        columns = ("subscription", "field", "ours", "theirs", "currency", "amount", "pk")
         try:
             found, parameters = self._ours().values(*columns).query.sql_with_params()
         except EmptyResultSet:
             return
-        difference, theirs = reconciliation.shown("", "")
+        difference, ours, theirs = reconciliation.shown("", "", "")
         with connection.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO subscriptions_bulkrow"  # noqa: S608 - Django's own SQL, with its parameters
                 " (run_id, position, subscription_id, text, after, outcome, code, sentence)"
                 " SELECT %s, row_number() OVER (ORDER BY currency, amount DESC, id), subscription_id, '',"
-                " jsonb_build_object(%s::text, field, %s::text, theirs), 'waiting', '', ''"
-                f" FROM ({found}) AS found(subscription_id, field, theirs, currency, amount, id)",
-                [run.pk, difference, theirs, *parameters],
+                " jsonb_build_object(%s::text, field, %s::text, ours, %s::text, theirs), 'waiting', '', ''"
+                f" FROM ({found}) AS found(subscription_id, field, ours, theirs, currency, amount, id)",
+                [run.pk, difference, ours, theirs, *parameters],
             )
 
     def _ours(self) -> models.QuerySet[Drift]:

@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.models import Count, F, Min, Q, Window
 from django.db.models.functions import RowNumber
 
-from subscriptions import pricing
+from subscriptions import pricing, reconciliation
 from subscriptions.bulk.wanted import Wanted
 from subscriptions.models import BulkRow, BulkRun, OrderStatus, RowOutcome
 from subscriptions.sheets import safe
@@ -94,7 +94,8 @@ def results(run: BulkRun, *, only: Collection[int] | None = None) -> Iterator[Ro
 def sheet(run: BulkRun) -> Iterator[Sequence[str]]:
     """The results as the lines of a CSV file under `COLUMNS`, read as they are needed."""
     for one in results(run):
-        wanted = "; ".join(f"{name}: {value}" for name, value in one.after.items())
+        named = "; ".join(f"{name}: {value}" for name, value in one.after.items())
+        wanted = reconciliation.shown_in_words(one.after) or named
         finished = one.finished_at.isoformat(timespec="seconds") if one.finished_at else ""
         yield (
             str(one.position), safe(one.subscription), wanted, one.outcome, safe(one.code), safe(one.sentence),

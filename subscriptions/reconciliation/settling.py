@@ -72,14 +72,6 @@ def _wish(wish: Wish, line: Difference | None, shown_theirs: str) -> Wish:
 # --- many at once ----------------------------------------------------------------------------------------------------
 
 
-def shown(field: str, theirs: str) -> dict[str, Any]:
-    """What a row that is to settle drift wants, until it is known what that leads to: the difference as it was shown.
-
-    Of a Wish with a stem of `SETTLING` it is the `after`, which `as_noted` and `as_read` make definite.
-    """
-    return {"Difference": field, "Theirs": theirs}
-
-
 def as_noted(wishes: Sequence[Wish]) -> list[Wish | NotAllowed]:
     """To look at only: what each wish leads to as far as the worklist knows. Wishes that settle no drift stay.
 

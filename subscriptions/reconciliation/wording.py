@@ -1,5 +1,7 @@
 """What is noted of a difference, in the words that people say."""
 
+from typing import Any
+
 from subscriptions.models import DriftField
 from subscriptions.vendors.port import VendorStatus
 
@@ -23,3 +25,21 @@ def in_words(field: str, noted: str) -> str:
             status, comma, rest = noted.partition(",")
             return f"{_THEIRS.get(status, status)}{comma}{rest}" if comma else _KNOWN.get(noted, noted)
     return noted
+
+
+def shown(field: str, ours: str, theirs: str) -> dict[str, Any]:
+    """What a row that is to settle drift wants, until it is known what that leads to: the difference as it was shown.
+
+    Of a Wish with a stem of `SETTLING` it is the `after`, which `as_noted` and `as_read` make definite.
+    """
+    return {"Difference": field, "Ours": ours, "Theirs": theirs}
+
+
+def shown_in_words(after: dict[str, Any]) -> str:
+    """What `shown` has made, such as "Seats: 25 here, 30 there"; empty for what else is wanted of a row."""
+    if "Difference" not in after:
+        return ""
+    field = after["Difference"]
+    # Rows of older runs do not say what was ours.
+    here = f"{in_words(field, after['Ours'])} here, " if "Ours" in after else ""
+    return f"{DriftField(field).label}: {here}{in_words(field, after['Theirs'])} there"
