@@ -1,13 +1,15 @@
 """Many differences settled at once: previewed from the worklist, read again before anything is placed."""
 
 import html
+import re
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from subscriptions import bulk, lifecycle, reconciliation
-from subscriptions.actions import COMMAND
+from subscriptions import bulk, clock, lifecycle, reconciliation
+from subscriptions.actions import COMMAND, NotAllowed
 from subscriptions.bulk import Drifting
 from subscriptions.models import BulkRow, BulkRun, Drift, Order, Subscription, VendorCall
 from tests.factories import OrderFactory, SKUFactory, SubscriptionFactory
@@ -120,6 +122,60 @@ def test_two_differences_of_one_subscription_are_settled_one_after_the_other(cas
         ]
     assert (fresh(both).status, fresh(both).seats) == ("suspended", 30)
     assert reconciliation.open_count() == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "then", "can", "refused"),
+    [
+        # Seats are sent while the licence runs there, which is what the vendor has confirmed last.
+        ("active", "Started", "suspend", False, {"not_running_there": 1}),
+        ("suspended", "Paused", "activate", True, {}),
+        # It differed in its status too, and no order of ours has changed that.
+        ("suspended", "Started", "", True, {}),
+        ("active", "Paused", "cancel", False, {"not_running_there": 1}),
+        ("active", "Started", "increase", False, {"settled": 1}),
+    ],
+)
+def test_a_preview_knows_what_an_order_has_changed_since_the_reading(
+    ours, theirs, then, can, refused, cast, at_vendor, drain, emulator
+):
+    one = at_vendor(SubscriptionFactory(account=cast.acme, status=ours), status=theirs, seats=30)
+    reconcile()
+    if then:
+        more = {"increase": {"after": {"Seats": 40}}, "cancel": {"when": "period_end"}}.get(then, {})
+        lifecycle.place(lifecycle.Wish(one.pk, then, reason="meanwhile", **more), actor=None, audience=COMMAND)
+        drain()
+    seats = Drifting(reconciliation.open_drift().filter(field="seats"), "seats")
+    run = bulk.draft("push_ours", seats, actor=cast.operator, given={})
+    assert seen(run) == (int(can), refused)
+    if can:
+        confirm(run, drain)
+        assert (run.placed, run.refused) == (1, 0)
+        assert emulator.control.subscriber(one.subscriber_id).seats == 25
+    else:
+        # What the reading would have led to is what placing refuses as well.
+        wish = lifecycle.Wish(one.pk, "push_ours", reconciliation.shown("seats", "25", "30"))
+        assert isinstance(reconciliation.as_read([wish])[0], NotAllowed)
+
+
+def test_a_preview_says_of_when_the_records_are_that_it_goes_by(six, cast, signed_in):
+    def page(run):
+        page = signed_in(cast.operator).get(f"/bss/subscriptions/bulkrun/{run.pk}/change/").content.decode()
+        return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+    def told(at):
+        return f"{at.day} {at:%B %Y, %H:%M}"
+
+    now = clock.now()
+    long_ago, yesterday = now - timedelta(hours=40), now - timedelta(hours=20)
+    Drift.objects.update(seen_at=yesterday)
+    said = page(draft("take_theirs", cast.operator))
+    assert f"By the licence service's records as they were read on {told(yesterday)} ." in said
+    assert "As things stood" not in said
+    Drift.objects.filter(subscription=six["more"]).update(seen_at=long_ago)
+    run = draft("take_theirs", cast.operator)
+    assert f"as they were read from {told(long_ago)} to {told(yesterday)} ." in page(run)
+    assert bulk.Preview.from_json(bulk.preview_of(run).to_json()) == bulk.preview_of(run)
 
 
 def test_what_says_something_else_by_now_is_not_settled(six, cast, drain, emulator):

@@ -44,6 +44,8 @@ class Preview:
     planned: dict[str, Reason] = field(default_factory=dict)
     """Of those that can, what is planned for them already and will not be as planned, by what becomes of it: the words
     of `lifecycle.becomes_of_planned`."""
+    read: tuple[datetime, datetime] | None = None
+    """Of what settles drift: the first and the last reading of the vendor's records that it goes by."""
     at: datetime | None = None
     """When all rows had been looked at; kept for drafts alone."""
 
@@ -89,6 +91,8 @@ class Preview:
                 words = lifecycle.planned_words(result.planned, result.subscription)
                 Reason.add(self.planned, becomes, named, words)
             dues.append(self._charge(result.order, result.then) or None)
+        if some := reconciliation.readings(wishes):
+            self.read = (min(some[0], self.read[0]), max(some[1], self.read[1])) if self.read else some
         return dues
 
     def _charge(self, *orders: Order | None) -> Decimal:
@@ -109,6 +113,8 @@ class Preview:
             "later": {currency: str(amount) for currency, amount in self.later.items()},
             "planned": {becomes: reason.to_json() for becomes, reason in self.planned.items()},
         }
+        if self.read:
+            kept["read"] = [at.isoformat() for at in self.read]
         return kept | ({"at": self.at.isoformat()} if self.at else {})
 
     @classmethod
@@ -120,6 +126,9 @@ class Preview:
             planned={becomes: Reason.from_json(one) for becomes, one in kept.get("planned", {}).items()},
             at=datetime.fromisoformat(kept["at"]) if "at" in kept else None,
         )
+        if "read" in kept:
+            first, last = kept["read"]
+            found.read = (datetime.fromisoformat(first), datetime.fromisoformat(last))
         for name, amounts in (("due", found.due), ("later", found.later)):
             amounts.update((currency, Decimal(amount)) for currency, amount in kept.get(name, {}).items())
         return found

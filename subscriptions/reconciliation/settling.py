@@ -4,18 +4,31 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from subscriptions import actions, lifecycle
+from django.db.models import Max, Min
+
+from subscriptions import actions, clock, lifecycle
 from subscriptions.actions import NotAllowed
 from subscriptions.lifecycle import Wish
 from subscriptions.lifecycle.drift import SETTLING
-from subscriptions.models import Drift, Order, Purpose, Subscription, User
-from subscriptions.reconciliation.comparison import UNKNOWN_THERE, Difference, as_record, compare
+from subscriptions.models import Drift, DriftField, Order, Purpose, Subscription, SubscriptionStatus, User
+from subscriptions.reconciliation.comparison import (
+    UNKNOWN_THERE,
+    Difference,
+    as_details,
+    as_record,
+    compare,
+    differing,
+    of,
+)  # fmt: skip
 from subscriptions.reconciliation.reading import read_many, read_now
 from subscriptions.reconciliation.worklist import Read, note
 from subscriptions.vendors import port
-from subscriptions.vendors.port import Answer, Outcome
+from subscriptions.vendors.port import Answer, Outcome, VendorStatus
+
+S = SubscriptionStatus
 
 _STALE = NotAllowed("other_there", "The licence service says something else now. Look at it again and decide.")
 _SETTLED = NotAllowed("settled", "There is no difference any more.")
@@ -73,9 +86,9 @@ def _wish(wish: Wish, line: Difference | None, shown_theirs: str) -> Wish:
 
 
 def as_noted(wishes: Sequence[Wish]) -> list[Wish | NotAllowed]:
-    """To look at only: what each wish leads to as far as the worklist knows. Wishes that settle no drift stay.
+    """To look at only: what each wish leads to as far as the worklist and our own record know.
 
-    2 queries, whatever their number.
+    Wishes that settle no drift stay. 2 queries, whatever their number.
     """
     if not _settles(wishes):
         return list(wishes)
@@ -89,9 +102,22 @@ def as_noted(wishes: Sequence[Wish]) -> list[Wish | NotAllowed]:
         row = noted[wish.subscription_id].get(wish.after["Difference"])
         if row is None:
             raise _SETTLED
-        return _definite(wish, found[wish.subscription_id], row.record)
+        subscription = found[wish.subscription_id]
+        return _definite(wish, subscription, _as_it_stands(subscription, row.record, noted[wish.subscription_id]))
 
     return [_decided(decide, wish, found) for wish in wishes]
+
+
+def readings(wishes: Sequence[Wish]) -> tuple[datetime, datetime] | None:
+    """When the vendor said what `as_noted` goes by, the first and the last time; None where it goes by nothing.
+
+    1 query, and none for wishes that settle no drift.
+    """
+    if not _settles(wishes):
+        return None
+    rows = Drift.objects.filter(subscription__among={wish.subscription_id for wish in wishes}, ended_at__isnull=True)
+    first, last = rows.aggregate(first=Min("seen_at"), last=Max("seen_at")).values()
+    return (first, last) if first else None
 
 
 def as_read(wishes: Sequence[Wish]) -> list[Wish | NotAllowed]:
@@ -124,6 +150,30 @@ def _settles(wishes: Sequence[Wish]) -> bool:
 def _subscriptions(ids: set[int]) -> dict[int, Subscription]:
     rows = Subscription.objects.filter(pk__among=ids).select_related("sku__product", "account")
     return {row.pk: row for row in rows.defer("activation_code", "vendor_record")}
+
+
+def _as_it_stands(subscription: Subscription, record: dict[str, Any], noted: dict[str, Drift]) -> dict[str, Any]:
+    """What the vendor said, but for what an order of ours has changed since and the vendor has confirmed."""
+    details = as_details(record)
+    if details is None:
+        return record
+    known = dict(record)
+    seats = noted.get(DriftField.SEATS)
+    if seats and seats.ours != str(subscription.seats):
+        known["seats"] = subscription.seats
+    differs = DriftField.STATUS in differing(of(subscription), details, clock.now())
+    if differs and DriftField.STATUS not in noted and subscription.status in _CONFIRMED:
+        known["status"] = str(_CONFIRMED[subscription.status])
+    return known
+
+
+_CONFIRMED: dict[str, VendorStatus] = {
+    S.ACTIVE: VendorStatus.STARTED,
+    S.ENDING: VendorStatus.STARTED,
+    S.EXPIRED: VendorStatus.STARTED,
+    S.SUSPENDED: VendorStatus.PAUSED,
+    S.CANCELLED: VendorStatus.HARD_CANCELLED,
+}
 
 
 def _answers(subscriptions: dict[int, Subscription]) -> dict[int, Answer]:
