@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 
 from subscriptions.vendors.emulator import process
@@ -445,3 +446,14 @@ def test_five_hundred_items_travel_in_one_container(wire: Wire, control: Control
     assert set(wire.send(*(activate(name, 2) for name in names)).codes()) == {None}
     assert [record.subscriber for record in control.subscribers()] == names
     assert len(control.changes()) == 500
+
+
+def test_the_control_interface_says_what_it_offers(control: Control) -> None:
+    found = httpx.get(control.url, trust_env=False).json()
+    assert {"GET /subscribers", "PUT /subscribers/NAME", "DELETE /faults/NUMBER"} <= set(found["offers"])
+    assert "POST /subscribers/NAME/(pause|resume|cancel|seats|product)" in found["offers"]
+    control.put_subscriber("A", product="P")
+    given = re.fullmatch(r"POST (\S+) with (\S.*); .*", found["example"])
+    assert given is not None
+    answer = httpx.post(control.url + given[1].lstrip("/").replace("NAME", "A"), content=given[2], trust_env=False)
+    assert answer.json()["seats"] == 12

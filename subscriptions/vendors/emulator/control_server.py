@@ -38,6 +38,7 @@ class Desk:
         self.routes: list[tuple[str, re.Pattern[str], Callable[..., Any]]] = [
             (method, re.compile(pattern), do)
             for method, pattern, do in (
+                ("GET", "", self._offers),
                 ("GET", "health", self._health),
                 ("POST", "reset", self._reset),
                 ("GET", "clock", self._clock),
@@ -66,6 +67,16 @@ class Desk:
         ]
 
     # --- the whole, the clock ----------------------------------------------------------------------------------------
+
+    def _offers(self, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "offers": [
+                f"{method} /{pattern.pattern.replace('([^/]+)', 'NAME')}".replace(r"(\d+)", "NUMBER")
+                for method, pattern, _ in self.routes
+            ],
+            "example": 'POST /subscribers/NAME/seats with {"seats": 12}; GET /subscribers has the names',
+            "more": "subscriptions/vendors/emulator/control.py says what each takes",
+        }
 
     def _health(self, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
         return {
