@@ -1,6 +1,8 @@
 """The generated base: every row stands as the life cycle would have left it, and as the emulator has it."""
 
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -77,9 +79,17 @@ def test_each_has_its_orders_events_charge_and_call():
         assert of[wish] > 0
 
 
-def test_the_emulator_has_the_same(emulator, settings, tmp_path):
-    generate("--subscriptions", "1000", "--emulator", str(tmp_path / "emulator.sqlite"))
-    with process.start(tmp_path / "emulator.sqlite") as running:
+def test_the_emulator_has_the_same_and_runs_meanwhile(emulator, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(generated, "AT_ONCE", 100)
+    with process.start(tmp_path / "emulator.sqlite") as running, ThreadPoolExecutor() as pool:
+        generated_all = threading.Event()
+        changing = pool.submit(change_while, generated_all, running.control)
+        try:
+            generate("--subscriptions", "1000", "--emulator", str(tmp_path / "emulator.sqlite"))
+        finally:
+            generated_all.set()
+        changed = changing.result()
+        assert running.control.subscriber("BUSY").seats == changed > 10
         settings.VENDORS["kaspersky"]["OPTIONS"]["endpoint"] = running.url
         gateways.gateway.cache_clear()
         ours = list(rows())
@@ -89,6 +99,16 @@ def test_the_emulator_has_the_same(emulator, settings, tmp_path):
         known += answer.details is not None
         assert comparison.differing(comparison.of(one), answer.details, clock.now()) == ()
     assert known == Subscription.objects.filter(started_at__isnull=False).count() > 900
+
+
+def change_while(ended, control):
+    """Change one record at the emulator again and again until then; returns its last number of seats."""
+    control.put_subscriber("BUSY", product="P")
+    seats = 1
+    while not ended.is_set():
+        seats += 1
+        control.set_seats("BUSY", seats)
+    return seats
 
 
 def test_the_same_seed_makes_the_same_base():

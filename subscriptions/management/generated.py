@@ -20,6 +20,8 @@ from subscriptions.vendors.emulator.store import Store
 from subscriptions.vendors.port import Secret
 
 BATCH = 50_000
+# An emulator that runs meanwhile answers nobody while so many are written.
+AT_ONCE = 5_000
 FEWEST_ACCOUNTS = 20
 # One code for all: making a million of them would take longer than all the rest.
 _CODE = "FAKE0-GENER-ATEDB-ASE22"
@@ -65,7 +67,7 @@ def analyse() -> None:
 def fill_emulator(path: Path, *, first: int, progress: Callable[[int], None] = lambda done: None) -> int:
     """Let the emulator's file know the subscriptions from that key on, as ours are; returns how many it knows now.
 
-    Nothing may be written by the emulator meanwhile.
+    An emulator that runs on the file may go on: it waits for a set at most, and knows each from then on.
     """
     store, done = Store(path), 0
     try:
@@ -89,7 +91,7 @@ def _records(first: int) -> Iterator[Record]:
     rows: Any = Subscription.objects.filter(pk__gte=first, status__in=_AT_VENDOR).order_by("pk").values_list(
         "subscriber_id", "sku__vendor_product_id", "seats", "status", "started_at", "suspended_at", "cancelled_at"
     )  # fmt: skip
-    for name, product, seats, status, started, suspended, cancelled in rows.iterator(BATCH):
+    for name, product, seats, status, started, suspended, cancelled in rows.iterator(AT_ONCE):
         yield Record(
             provider=DEFAULT_PROVIDER.user,
             subscriber=name,

@@ -34,7 +34,8 @@ class Command(TellingCommand):
             "--emulator",
             metavar="FILE",
             type=Path,
-            help="let the emulator's file know them too, as if each had been provisioned; stop the emulator meanwhile",
+            help="let the emulator's file know them too, as if each had been provisioned, also while it runs; that of "
+            "the demo is emulator.sqlite in its data folder",
         )
         parser.epilog = "Example: uv run manage.py generate_base --subscriptions 1000000 --emulator emulator.sqlite"
 
