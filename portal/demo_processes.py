@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def data_folder(argv: list[str]) -> Path:
-    """`--data DIR`; else a folder of its own for the embedded database and for each database of yours."""
+    """The folder that is named; else one of its own for the embedded database and for each database of yours."""
     given = embedded_postgres.demo_data(argv)
     url = os.environ.get("DATABASE_URL")
     if url and given == embedded_postgres.home() / "demo":
@@ -76,17 +76,45 @@ def prepare(argv: list[str]) -> None:
     if not os.environ.get("DATABASE_URL"):
         sys.stdout.write(f"Starting PostgreSQL with its data in {data_folder(argv) / 'postgres'}\n")
         sys.stdout.flush()
+    os.environ["CLOCK_OFFSET"] = repr(offset.total_seconds())
+    _share(data_folder(argv), options.port, options.emulator_port)
+
+
+def join(argv: list[str]) -> None:
+    """Give a command beside a running demo that demo's environment: it must meet the same emulator and no vendor."""
+    data = embedded_postgres.demo_data(argv)
+    if not os.environ.get("DATABASE_URL") and embedded_postgres.is_running(data):
+        _share(data, *kept_ports(data))
+
+
+def keep_ports(data: Path, port: int, emulator_port: int) -> None:
+    """Let commands beside this demo know its ports; only the one demo that has the folder to itself calls it."""
+    new = (data / "ports").with_suffix(".new")
+    new.write_text(f"{port} {emulator_port}")
+    new.replace(data / "ports")
+
+
+def kept_ports(data: Path) -> tuple[int, int]:
+    """The ports of the portal and of the emulator in the demo with this data folder, as it was started last."""
+    try:
+        port, emulator_port = map(int, (data / "ports").read_text().split())
+    except FileNotFoundError:
+        return PORT, EMULATOR_PORT
+    return port, emulator_port
+
+
+def _share(data: Path, port: int, emulator_port: int) -> None:
+    """Make the environment of a demo, whatever it said before."""
     os.environ.update(
         SEATDESK_DEMO="1",
         SECURE_PLAIN_HTTP="1",
         ALLOWED_HOSTS="127.0.0.1,localhost,[::1]",
-        BASE_URL=f"http://127.0.0.1:{options.port}",
-        MAIL_FOLDER=str(data_folder(argv) / "mail"),
-        KASPERSKY_ENDPOINT=f"http://127.0.0.1:{options.emulator_port}/",
+        BASE_URL=f"http://127.0.0.1:{port}",
+        MAIL_FOLDER=str(data / "mail"),
+        KASPERSKY_ENDPOINT=f"http://127.0.0.1:{emulator_port}/",
         KASPERSKY_USERNAME="seatdesk",
         KASPERSKY_PASSWORD="emulator-only",  # noqa: S106 - the emulator's own, public
         WORKER_SHUTDOWN_TIMEOUT="5",
-        CLOCK_OFFSET=repr(offset.total_seconds()),
     )
     for name in ("KASPERSKY_CLIENT_CERT", "KASPERSKY_CLIENT_KEY", "KASPERSKY_CA_FILE", "WAIT_SCALE"):
         os.environ.pop(name, None)

@@ -22,6 +22,7 @@ NEEDS_NO_DATABASE = frozenset(
 )  # fmt: skip
 NO_DATABASE = (
     "No database to talk to. Either start the demo in another terminal (uv run manage.py demo), "
+    "say where it is if it was given --data (SEATDESK_DEMO_DATA=DIR), "
     "or name a PostgreSQL 15 or newer: DATABASE_URL=postgresql://user:password@host/name"
 )
 
@@ -34,12 +35,14 @@ def home() -> Path:
 
 
 def demo_data(argv: list[str]) -> Path:
-    """The folder given by `--data DIR` or `--data=DIR`, else the default one."""
+    """The folder given by `--data DIR` or `--data=DIR`, else by SEATDESK_DEMO_DATA, else the default one."""
     for position, word in enumerate(argv):
         if word == "--data" and position + 1 < len(argv):
             return Path(argv[position + 1]).expanduser().resolve()
         if word.startswith("--data="):
             return Path(word.partition("=")[2]).expanduser().resolve()
+    if given := os.environ.get("SEATDESK_DEMO_DATA"):
+        return Path(given).expanduser().resolve()
     return home() / "demo"
 
 

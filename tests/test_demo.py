@@ -282,6 +282,19 @@ def test_customer_changes_seats_and_staff_see_it(seeded):
     assert again.rows("SELECT seats FROM subscriptions_subscription WHERE id = %s", pk) == [(37,)]
 
 
+def test_a_command_beside_it_meets_its_database_and_its_emulator(seeded):
+    demo = seeded.running()
+    line = re.search(r"Commands beside it +(SEATDESK_DEMO_DATA=\S+) uv run (manage\.py reconcile)", demo.said())
+    name, folder = line[1].split("=")
+    beside = subprocess.run(
+        [sys.executable, *line[2].split()], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        env={"PATH": os.environ["PATH"], name: folder, "KASPERSKY_ENDPOINT": "https://vendor.invalid/"},
+    )  # fmt: skip
+    assert beside.returncode == 0, beside.stderr
+    [(runs, compared)] = demo.rows("SELECT count(*), min(compared) FROM subscriptions_reconciliationrun")
+    assert (runs, compared > 40) == (1, True), beside.stdout
+
+
 def test_nothing_outlives_a_demo(seeded):
     demo = seeded.running()
     pids = [*demo.children(), demo.postgres()[0]]

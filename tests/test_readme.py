@@ -31,6 +31,6 @@ def test_diagram_is_the_one_made_from_the_transitions(name, transitions):
 
 def test_every_setting_stands_in_the_table_and_no_other():
     code = "".join((ROOT / "portal" / name).read_text() for name in ("settings.py", "embedded_postgres.py"))
-    settings = set(re.findall(r"env(?:\.\w+)?\(\s*\"([A-Z_]+)\"", code)) | {"DATABASE_URL"}
+    settings = set(re.findall(r"env(?:\.\w+)?\(\s*\"([A-Z_]+)\"", code)) | {"DATABASE_URL", "SEATDESK_DEMO_DATA"}
     table = README.split("### Settings")[1].split("\n## ")[0].split("\n### ")[0]
     assert set(re.findall(r"^\| `([A-Z_]+)`", table, re.M)) == settings

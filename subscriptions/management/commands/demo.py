@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -21,7 +22,7 @@ from django.db.models import F, QuerySet
 from django_rich.management import RichCommand
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from portal import demo_clock, demo_processes
+from portal import demo_clock, demo_processes, embedded_postgres
 from subscriptions import actions, clock
 from subscriptions.management import demo_data
 from subscriptions.management.demo_data import State
@@ -55,6 +56,7 @@ class Command(RichCommand):
             # Innermost, so that it runs first: a second Ctrl-C must not cut the clearing up short.
             try:
                 stack.enter_context(_alone_in(data))
+                demo_processes.keep_ports(data, port, emulator_port)
                 self._say(_which_database(embedded, data))
                 self._refuse_foreign_data(embedded=embedded, fresh=fresh)
                 self._say("Starting the vendor's emulator")
@@ -195,6 +197,7 @@ class Command(RichCommand):
             f"  BSS (staff)              {base}/bss/",
             f"  Vendor's emulator        {emulator.url} (control: {emulator.control.url})",
             f"  Mails are written to     {data / 'mail'}",
+            f"  Commands beside it       {_command(data)} (in another terminal)",
             f"  Business time            {demo_clock.words(clock.now())} (--at DATE moves it on at the next start)",
             "",
             f"  Sign in as one of these; the password of all is: {demo_data.PASSWORD}",
@@ -216,6 +219,15 @@ def _which_database(embedded: bool, data: Path) -> str:
         return f"PostgreSQL runs, with its data in {data / 'postgres'}"
     entry = settings.DATABASES["default"]
     return f"Using the database {entry['NAME']!r} at {entry['HOST'] or 'the default host'} (DATABASE_URL)"
+
+
+def _command(data: Path) -> str:
+    """How a command is called that works on this demo; with a DATABASE_URL it must have the same one."""
+    given = {"SEATDESK_DEMO_DATA": str(data)} if data != embedded_postgres.home() / "demo" else {}
+    if os.environ.get("DATABASE_URL"):
+        given = {name: os.environ[name] for name in ("SEATDESK_DEMO", "KASPERSKY_ENDPOINT")}
+        given["CLOCK_OFFSET"] = repr(settings.CLOCK_OFFSET.total_seconds())
+    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in given.items()), "uv run manage.py reconcile"])
 
 
 def _people() -> Iterator[str]:
