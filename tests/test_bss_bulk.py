@@ -389,13 +389,13 @@ def acts_on(draft, begun, stopped):
 def test_a_draft_is_confirmed_by_whoever_chose_it(make, cast, signed_in, choose):
     run, other = choose(*make(1)), signed_in(cast.people["support"])
     said = text(other.get(address(run)))
-    assert "Only the person who chose these subscriptions can confirm it." in said
+    assert "Only the person who chose them can confirm it." in said
     assert "Look again" not in said
     colleague = type(cast.operator).objects.create(email="second@seatdesk.example", name="Second", is_staff=True)
     colleague.groups.set(cast.operator.groups.all())
     answer = signed_in(colleague).post(address(run, "ask"), {"reason": "x", "confirm": "yes"})
     assert answer.status_code == 403
-    assert "who chose these subscriptions" in text(answer)
+    assert "who chose them, can go on" in text(answer)
     assert fresh(run).status == "draft"
 
 

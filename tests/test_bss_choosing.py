@@ -125,7 +125,7 @@ def test_who_did_not_choose_them_can_watch(make, many, matching, cast, signed_in
     look(run)
     said = text(signed_in(cast.people["support"]).get(address(run)))
     assert "2 chosen so far." in said
-    assert "Only the person who chose these subscriptions can confirm it." in said
+    assert "Only the person who chose them can confirm it." in said
 
 
 def test_a_malformed_filter_is_refused_at_once(make, many, operator):

@@ -213,6 +213,9 @@ def test_many_are_previewed_confirmed_and_settled(three, operator, drain):
     assert asked.url == f"/bss/subscriptions/bulkrun/{run.pk}/change/"
     page = operator.get(asked.url).content.decode()
     assert "2 selected: all can take theirs." in page
+    assert "<h1>Take theirs: 2 differences</h1>" in page
+    assert "Take theirs for 2 differences</button>" in page
+    assert f'<a class="go-back" href="{LIST}">Go back</a>' in page
     assert seats(three) == [25, 25, 25]
     operator.post(f"/bss/subscriptions/bulkrun/{run.pk}/ask/", {"reason": "Month's end", "confirm": "1"})
     drain()

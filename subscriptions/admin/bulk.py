@@ -33,8 +33,12 @@ class Act:
     actions: tuple[Action, ...]
     form: type[BulkForm]
     button: Callable[[str, dict[str, Any]], str]
-    """From the number of subscriptions in words, and what holds for all of them."""
+    """From the number of rows in words, and what holds for all of them."""
     danger: bool = False
+    row: str = "subscription"
+    """What one row of it is."""
+    chosen_in: str = "subscription"
+    """The model in whose list rows are chosen."""
 
     def allowed(self, user: Any) -> bool:
         """Has the person every right that a row may need?"""
@@ -43,11 +47,16 @@ class Act:
     def title(self, run: BulkRun) -> str:
         if run.choosing is not None:
             return f"{self.label}: subscriptions that are being chosen"
-        return f"{self.label}: {number_of(run.total)}"
+        return f"{self.label}: {self.many(run.total)}"
 
+    def many(self, count: int) -> str:
+        """So many rows, in words."""
+        return f"{count:,} {self.row}{'' if count == 1 else 's'}"
 
-def number_of(count: int) -> str:
-    return f"{count:,} subscription{'' if count == 1 else 's'}"
+    @property
+    def list_address(self) -> str:
+        """Where rows are chosen."""
+        return reverse(f"admin:subscriptions_{self.chosen_in}_changelist")
 
 
 def _on(kept: str) -> str:
@@ -96,11 +105,11 @@ SETTLING = {
     for act in (
         Act(
             "take_theirs", "Take theirs", "can take theirs", (actions.TAKE_THEIRS,), BulkForm,
-            lambda many, given: f"Take theirs for {many}",
+            lambda many, given: f"Take theirs for {many}", row="difference", chosen_in="drift",
         ),
         Act(
             "push_ours", "Push ours", "can be sent ours", (actions.PUSH_OURS,), BulkForm,
-            lambda many, given: f"Push ours for {many}",
+            lambda many, given: f"Push ours for {many}", row="difference", chosen_in="drift",
         ),
     )
 }  # fmt: skip

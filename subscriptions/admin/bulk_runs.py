@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST, require_safe
 from subscriptions import actions, bulk, pricing
 from subscriptions.actions import NotAllowed
 from subscriptions.admin import downloads, shortcut, words
-from subscriptions.admin.bulk import EVERY, Act, choose, number_of
+from subscriptions.admin.bulk import EVERY, Act, choose
 from subscriptions.admin.bulk_forms import BulkForm
 from subscriptions.admin.lists import ReadOnlyAdmin, key
 from subscriptions.bulk import Preview, Reason
@@ -163,7 +163,7 @@ def ask(request: HttpRequest, pk: int) -> HttpResponse:
     if run.status != RunStatus.DRAFT:
         return _back(run)
     if run.actor_id != request.user.pk:
-        raise PermissionDenied(f"Only {run.actor}, who chose these subscriptions, can go on with them.")
+        raise PermissionDenied(f"Only {run.actor}, who chose them, can go on with them.")
     confirming = "confirm" in request.POST
     form = act.form(request.POST, run=run, confirming=confirming)
     if not form.is_valid():
@@ -259,6 +259,7 @@ def page(request: HttpRequest, run: BulkRun, form: BulkForm | None = None, statu
         "who": words.who(run.actor, run.audience),
         "draft": draft,
         "danger": act.danger,
+        "list_address": act.list_address,
         "may_act": may_act,
         "may_resume": may_act and run.status == RunStatus.STOPPED and run.audience == actions.BSS,
         "by_command": _by_command(run)
@@ -280,7 +281,7 @@ def _before(request: HttpRequest, run: BulkRun, act: Act, form: BulkForm | None)
     if seen is None:
         return shown
     complete = bool(seen.at)
-    button = f"{act.button(number_of(seen.able), run.given)}{_and_money(seen)}" if complete and seen.able else ""
+    button = f"{act.button(act.many(seen.able), run.given)}{_and_money(seen)}" if complete and seen.able else ""
     return shown | {
         "complete": complete,
         "looked_at": f"{seen.rows:,}",

@@ -62,7 +62,7 @@ def test_from_the_worklist_to_what_was_settled(javascript, open_page, cast, rows
     expect(page.get_by_text("The product is never taken over")).to_be_visible()
     check()
     page.get_by_label("Reason").fill("Month's end")
-    page.get_by_role("button", name="Take theirs for 1 subscription").click()
+    page.get_by_role("button", name="Take theirs for 1 difference").click()
     drain()
     page.goto("/bss/subscriptions/drift/")
     expect(listed).to_have_count(1)
