@@ -295,8 +295,8 @@ def test_a_draft_that_is_forgotten_meanwhile_says_so(entered, make, operator, ch
 @pytest.mark.parametrize(
     ("entered", "sentence"),
     [
-        ({"ends": "now"}, "Type 2 to show that you mean all of them."),
-        ({"ends": "now", "typed": "3"}, "Type 2 to show that you mean all of them."),
+        ({"ends": "now"}, "Type 2 to show that you mean all that can be cancelled."),
+        ({"ends": "now", "typed": "3"}, "Type 2 to show that you mean all that can be cancelled."),
         ({"ends": "back_dated", "typed": "2"}, "Enter the day since when they have ended."),
         ({"ends": "back_dated", "typed": "2", "on": "2199-01-01"}, "is still to come."),
         ({"ends": "soon"}, "Choose when they end."),
@@ -309,6 +309,47 @@ def test_what_cannot_be_taken_back_is_meant(entered, sentence, make, operator, c
     assert answer.status_code == 422
     assert sentence in text(answer)
     assert fresh(run).status == "draft"
+
+
+def test_the_number_to_type_is_that_of_the_button(make, operator, choose, confirm):
+    run = choose(*make(3), *make(2, status="cancelled"), action="cancel")
+    answer = operator.post(address(run, "ask"), {"look": "yes", "ends": "now"}, follow=True)
+    assert "Cancel 3 subscriptions now" in text(answer)
+    assert "type 3, the number that can be cancelled:" in text(answer)
+    assert "Type 3 to show that you mean all that can be cancelled." in text(confirm(run, ends="now", typed="5"))
+    assert fresh(run).status == "draft"
+    confirm(run, ends="now", typed="3")
+    assert fresh(run).status == "running"
+
+
+def test_a_suspension_until_a_day_asks_what_becomes_of_a_planned_change(make, operator, choose, confirm):
+    planned, other = make(2)
+    OrderFactory(subscription=planned, status="scheduled", action="decrease", before={"Seats": 25}, after={"Seats": 20})
+    day = (clock.now() + timedelta(days=40)).date().isoformat()
+    run = choose(planned, other)
+    said = text(operator.post(address(run, "ask"), {"look": "yes", "on": day}, follow=True))
+    assert "2 selected: 1 can be suspended, 1 cannot." in said
+    assert "Say what becomes of it." in said
+    assert "Keep the plan" not in said
+    entered = {"on": day, "planned": "discard"}
+    answer = operator.post(address(run, "ask"), {"look": "yes", **entered}, follow=True)
+    assert "2 selected: all can be suspended." in text(answer)
+    assert "1 of them has a planned change, which will not happen" in text(answer)
+    [chosen] = re.findall(r"<input[^>]* checked[^>]*>", answer.content.decode())
+    assert 'value="discard"' in chosen
+    confirm(run, **entered)
+    work(run)
+    assert planned.orders.get(action="decrease").status == "withdrawn"
+    assert set(Order.objects.filter(action="activate").values_list("subscription", flat=True)) == {
+        planned.pk, other.pk,
+    }  # fmt: skip
+
+
+def test_a_suspension_without_a_day_asks_nothing_of_planned_changes(make, choose, operator):
+    run = choose(*make(1))
+    operator.post(address(run, "ask"), {"look": "yes", "planned": "discard"})
+    assert fresh(run).given == {}
+    assert operator.post(address(run, "ask"), {"look": "yes", "planned": "keep"}).status_code == 422
 
 
 def test_cancel_with_the_period_or_now(make, operator, choose, confirm):

@@ -87,13 +87,13 @@ def test_what_cannot_be_taken_back_asks_for_the_number_of_all(make, many, matchi
     operator.post(address(run, "ask"), {"look": "yes", "ends": "now"})
     look(run)
     typed = {"reason": "gone", "confirm": "yes", "ends": "now"}
-    assert "type the number that was chosen, once all of them are:" in text(operator.get(address(run)))
+    assert "type the number that can be cancelled, once all were looked at:" in text(operator.get(address(run)))
     for number in ("2", "5", ""):
         answer = operator.post(address(run, "ask"), {**typed, "typed": number})
         assert answer.status_code == 422
-        assert "Not all of them are chosen yet. Wait until they are, then type how many." in text(answer)
+        assert "Wait until they are, then type how many can be cancelled." in text(answer)
     look(run, 5)
-    assert "type 5, the number that was chosen:" in text(operator.get(address(run)))
+    assert "type 5, the number that can be cancelled:" in text(operator.get(address(run)))
     assert operator.post(address(run, "ask"), {**typed, "typed": "2"}).status_code == 422
     assert fresh(run).status == "draft"
     operator.post(address(run, "ask"), {**typed, "typed": "5"})

@@ -6,7 +6,7 @@ from typing import Any, cast
 from django import forms
 from django.http import QueryDict
 
-from subscriptions import actions, clock, quotes
+from subscriptions import actions, bulk, clock, quotes
 from subscriptions.admin.forms import AT_THE_END, BACK_DATED, NOW, DayField, ReasonForm
 from subscriptions.lifecycle import DISCARD, KEEP
 from subscriptions.models import BulkRun
@@ -58,46 +58,51 @@ def _day(kept: str | None) -> date | None:
 class PlannedField(forms.ChoiceField):
     """What becomes of a change that is planned already."""
 
-    def __init__(self) -> None:
+    def __init__(self, *choices: str, **kwargs: Any) -> None:
+        labels = {
+            KEEP: "Keep the plan, and leave out where it cannot be kept",
+            DISCARD: "Withdraw the plan: it does not happen",
+        }
         super().__init__(
             label="Where a change is planned already",
             required=False,
             widget=forms.RadioSelect,
-            choices=[
-                ("", "Leave that subscription out"),
-                (KEEP, "Keep the plan, and leave out where it cannot be kept"),
-                (DISCARD, "Withdraw the plan: it does not happen"),
-            ],
+            choices=[("", "Leave that subscription out"), *((one, labels[one]) for one in choices)],
+            **kwargs,
         )
 
 
 class SuspendManyForm(BulkForm):
-    """The reason, and the day on which they activate by themselves, if they do."""
+    """The day on which they activate by themselves, if they do, what becomes of plans then, and the reason."""
 
     on = DayField(
         label="Activate by themselves on",
         help_text="Leave it empty: they stay suspended until somebody activates them.",
     )
-    field_order = ["on", "reason"]
+    # One change can be planned at a time, and this activation is it.
+    planned = PlannedField(
+        DISCARD, help_text="Asked only with such a day. Without one, a planned change stands still meanwhile."
+    )
+    field_order = ["on", "planned", "reason"]
 
     @staticmethod
     def said(given: dict[str, Any]) -> dict[str, Any]:
-        return {"on": _day(given.get("then"))}
+        return {"on": _day(given.get("then")), "planned": given.get("planned", "")}
 
     def clean_on(self) -> date | None:
         return self._coming("on", _today())
 
     @property
     def given(self) -> dict[str, Any]:
-        on = self.cleaned_data["on"]
-        return {"then": on.isoformat()} if on else {}
+        on, planned = self.cleaned_data["on"], self.cleaned_data["planned"]
+        return {"then": on.isoformat()} | ({"planned": planned} if planned else {}) if on else {}
 
 
 class ActivateManyForm(BulkForm):
     """The day, what becomes of plans, and the reason."""
 
     on = DayField(label="Takes effect on", help_text="Leave it empty: at once. Or choose a later day.")
-    planned = PlannedField()
+    planned = PlannedField(KEEP, DISCARD)
     field_order = ["on", "planned", "reason"]
 
     @staticmethod
@@ -151,7 +156,7 @@ class SetSeatsManyForm(ActivateManyForm):
 
 
 class CancelManyForm(BulkForm):
-    """When, and why. What cannot be taken back asks for the number of subscriptions to be typed."""
+    """When, and why. What cannot be taken back asks for the number that the button names to be typed."""
 
     ends = forms.ChoiceField(
         label="When do they end?",
@@ -179,10 +184,16 @@ class CancelManyForm(BulkForm):
         self.fields["typed"].help_text = told
 
     @property
+    def _able(self) -> int | None:
+        """How many can be cancelled as they were looked at; None while they are."""
+        seen = bulk.preview_of(self.run)
+        return seen.able if seen and seen.at else None
+
+    @property
     def _many(self) -> str:
-        # The page keeps this sentence when all of them are chosen.
-        chosen = "the number that was chosen"
-        return f"{self.run.total}, {chosen}" if self.run.choosing is None else f"{chosen}, once all of them are"
+        # The page keeps this sentence when all of them were looked at.
+        able = "the number that can be cancelled"
+        return f"{self._able:,}, {able}" if self._able is not None else f"{able}, once all were looked at"
 
     @classmethod
     def at_first(cls) -> dict[str, Any] | None:
@@ -207,10 +218,11 @@ class CancelManyForm(BulkForm):
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         final = cleaned.get("ends") in (NOW, BACK_DATED)
-        if self.confirming and final and self.run.choosing is not None:
-            self.add_error("typed", "Not all of them are chosen yet. Wait until they are, then type how many.")
-        elif self.confirming and final and cleaned.get("typed", "").replace(",", "") != str(self.run.total):
-            self.add_error("typed", f"Type {self.run.total} to show that you mean all of them.")
+        if self.confirming and final and self._able is None:
+            words = "Not all of them were looked at yet. Wait until they are, then type how many can be cancelled."
+            self.add_error("typed", words)
+        elif self.confirming and final and cleaned.get("typed", "").replace(",", "") != str(self._able):
+            self.add_error("typed", f"Type {self._able:,} to show that you mean all that can be cancelled.")
         return cleaned
 
     @property

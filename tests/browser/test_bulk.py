@@ -86,7 +86,7 @@ def test_a_small_screen_shows_all_of_it(open_page, cast, rows):
     page.get_by_label("Reason").fill("Gone")
     page.get_by_role("button", name=re.compile("^Plan the end of")).click()
     expect(page.locator(".error-summary")).to_be_focused()
-    expect(page.locator(".error-summary")).to_contain_text("Type 5 to show that you mean all of them.")
+    expect(page.locator(".error-summary")).to_contain_text("Type 5 to show that you mean all that can be cancelled.")
     page.get_by_label("Number of subscriptions").fill("5")
     page.get_by_role("button", name=re.compile("^Plan the end of")).click()
     expect(page.get_by_text("What you entered changes what would happen.")).to_be_visible()
