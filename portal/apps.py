@@ -1,8 +1,13 @@
-"""The Django admin under our name and with our site class."""
+"""The project itself, and the Django admin under our name and with our site class."""
 
 from importlib import import_module
 
+from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
+
+
+class PortalConfig(AppConfig):
+    name = "portal"
 
 
 class BssConfig(AdminConfig):

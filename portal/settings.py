@@ -48,6 +48,8 @@ DATABASES = {
 }
 
 INSTALLED_APPS = [
+    # First, since its command `procrastinate` stands for the one that comes with procrastinate.
+    "portal.apps.PortalConfig",
     "portal.apps.BssConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",

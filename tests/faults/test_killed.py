@@ -129,6 +129,23 @@ def check_every_order(control, *, sendings=1):
         assert ours.seats == order.after.get("Seats", 25)
 
 
+def end_all_connections():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return cursor.fetchone()[0]
+
+
+def workers_with_a_listener():
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'"
+        )
+        return cursor.fetchone()[0]
+
+
 def nearly_all_completed():
     """At most one in twenty may need a person: on a busy machine answers stay away for longer than a test's day."""
     held = {
@@ -256,15 +273,19 @@ def test_database_restarts_while_orders_run(place, yard, emulator):
             return VendorCall.objects.count() >= so_many
 
         wait_until(under_way, seconds=30, every=0.02)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-            assert cursor.fetchone()[0] >= 2
+        assert end_all_connections() >= 2
     wait_for_the_end(yard)
     check_every_order(emulator.control)
     nearly_all_completed()
+
+
+def test_an_idle_worker_that_loses_the_database_says_so_by_its_exit_code(yard, emulator):
+    worker = yard.start()
+    wait_until(lambda: workers_with_a_listener() > 0, seconds=30)
+    end_all_connections()
+    wait_until(lambda: not worker.running, seconds=30)
+    assert worker.stop() == 1
+    assert "The worker has lost the database" in worker.log.read_text()
 
 
 def test_sigterm_lets_running_attempts_end(place, yard, emulator):
