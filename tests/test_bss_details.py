@@ -9,7 +9,7 @@ from django.urls import reverse
 from subscriptions import actions, lifecycle, staff_groups
 from subscriptions.lifecycle import Wish
 from subscriptions.models import Event, Order, Subscription, VendorCall
-from tests.factories import SubscriptionFactory
+from tests.factories import OrderFactory, SubscriptionFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -165,3 +165,41 @@ def test_one_permission_for_each(group, cast, signed_in, drifted):
         if not may:
             assert browser.post(settle(drifted, stem, "seats"), answers()).status_code == 403
     assert not Order.objects.exists()
+
+
+@pytest.fixture
+def frozen(cast, at_vendor, operator):
+    """Suspended here, running there, with a decrease that stands still; and that decrease."""
+    subscription = at_vendor(SubscriptionFactory(account=cast.acme, status="suspended"), status="Started")
+    planned = OrderFactory(
+        subscription=subscription, status="scheduled", action="decrease", before={"Seats": 25}, after={"Seats": 20}
+    )
+    operator.post(details(subscription))
+    return subscription, planned
+
+
+@pytest.mark.parametrize(("chosen", "status"), [("keep", "scheduled"), ("discard", "withdrawn")])
+def test_who_takes_that_it_runs_is_asked_what_becomes_of_a_plan_that_stood_still(chosen, status, frozen, operator):
+    subscription, planned = frozen
+    check = operator.post(settle(subscription, "take_theirs", "status", check=True), answers(shown_theirs="Started"))
+    said = text(check)
+    assert f"{lifecycle.planned_words(planned, subscription)} See {planned}" in said
+    assert "Keep it: 25 seats until" in said
+    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', check.content.decode()))
+    unsaid = operator.post(settle(subscription, "take_theirs", "status"), hidden)
+    assert (unsaid.status_code, "Choose what becomes of the planned change." in text(unsaid)) == (422, True)
+    answer = operator.post(settle(subscription, "take_theirs", "status"), {**hidden, "planned": chosen})
+    assert answer.status_code == 302
+    assert Subscription.objects.get().status == "active"
+    assert Order.objects.get(pk=planned.pk).status == status
+
+
+def test_what_touches_no_plan_asks_nothing_of_it(frozen, operator, emulator, at_vendor):
+    subscription, planned = frozen
+    at_vendor(subscription, seats=40)
+    operator.post(details(subscription))
+    check = operator.post(settle(subscription, "take_theirs", "seats", check=True), answers()).content.decode()
+    assert "A change is planned already" not in check
+    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', check))
+    assert operator.post(settle(subscription, "take_theirs", "seats"), hidden).status_code == 302
+    assert Order.objects.get(pk=planned.pk).status == "scheduled"

@@ -7,7 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from subscriptions import clock, filters, reconciliation
 from subscriptions.actions import COMMAND
 from subscriptions.models import BulkRun, Drift, Order, ReconciliationRun, Subscription
-from tests.factories import AccountFactory, DriftFactory, ProductFactory, SKUFactory, SubscriptionFactory
+from tests.factories import AccountFactory, DriftFactory, OrderFactory, ProductFactory, SKUFactory, SubscriptionFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("empty_queue")]
 
@@ -222,6 +222,30 @@ def test_many_are_previewed_confirmed_and_settled(three, operator, drain):
     assert seats(three) == [30, 31, 25]
     assert set(Order.objects.values_list("action", "reason")) == {("take_theirs", "Month's end")}
     assert listed(operator) == keys(three[2:])
+
+
+@pytest.mark.parametrize(("chosen", "status"), [("keep", "scheduled"), ("discard", "withdrawn")])
+def test_many_that_run_there_are_asked_what_becomes_of_plans_that_stood_still(
+    chosen, status, cast, at_vendor, operator, drain
+):
+    one = at_vendor(SubscriptionFactory(account=cast.acme, status="suspended"), status="Started")
+    planned = OrderFactory(
+        subscription=one, status="scheduled", action="decrease", before={"Seats": 25}, after={"Seats": 20}
+    )
+    reconcile()
+    asked = operator.post(SETTLE, {"which": "ticked", "ticked": keys([one]), "action": "take_theirs"})
+    page = operator.get(asked.url).content.decode()
+    assert "1 selected: none can take theirs." in page
+    assert "A decrease to 20 seats is planned for" in page
+    run = BulkRun.objects.get()
+    entered = {"planned": chosen, "reason": "It runs"}
+    page = operator.post(f"/bss/subscriptions/bulkrun/{run.pk}/ask/", {"look": "1", **entered}, follow=True)
+    assert "1 selected: all can take theirs." in page.content.decode()
+    assert ("which will not happen" in page.content.decode()) == (chosen == "discard")
+    operator.post(f"/bss/subscriptions/bulkrun/{run.pk}/ask/", {"confirm": "1", **entered})
+    drain()
+    assert Subscription.objects.get(pk=one.pk).status == "active"
+    assert Order.objects.get(pk=planned.pk).status == status
 
 
 def test_where_none_can_there_are_no_others(cast, at_vendor, operator):

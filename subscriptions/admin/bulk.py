@@ -104,7 +104,7 @@ SETTLING = {
     act.stem: act
     for act in (
         Act(
-            "take_theirs", "Take theirs", "can take theirs", (actions.TAKE_THEIRS,), BulkForm,
+            "take_theirs", "Take theirs", "can take theirs", (actions.TAKE_THEIRS,), bulk_forms.TakeTheirsManyForm,
             lambda many, given: f"Take theirs for {many}", row="difference", chosen_in="drift",
         ),
         Act(

@@ -72,6 +72,24 @@ class PlannedField(forms.ChoiceField):
         )
 
 
+class TakeTheirsManyForm(BulkForm):
+    """What becomes of plans that stood still, and the reason."""
+
+    planned = PlannedField(
+        KEEP, DISCARD, help_text="Asked only where one that is suspended here runs there, and goes on here as well."
+    )
+    field_order = ["planned", "reason"]
+
+    @staticmethod
+    def said(given: dict[str, Any]) -> dict[str, Any]:
+        return {"planned": given.get("planned", "")}
+
+    @property
+    def given(self) -> dict[str, Any]:
+        planned = self.cleaned_data["planned"]
+        return {"planned": planned} if planned else {}
+
+
 class SuspendManyForm(BulkForm):
     """The day on which they activate by themselves, if they do, what becomes of plans then, and the reason."""
 

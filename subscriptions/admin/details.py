@@ -9,13 +9,15 @@ from django.shortcuts import render
 from django.urls import URLPattern, path
 from django.views.decorators.http import require_http_methods
 
-from subscriptions import actions, reconciliation
+from subscriptions import actions, clock, lifecycle, reconciliation
 from subscriptions.actions import Action, NotAllowed
 from subscriptions.admin import shortcut
 from subscriptions.admin.flow import ActionView, action_urls
 from subscriptions.admin.forms import SettleForm
 from subscriptions.admin.shortcut import Link
+from subscriptions.lifecycle import Proposal
 from subscriptions.models import Order
+from subscriptions.quotes import Pinned
 from subscriptions.reconciliation import Difference, Reading
 
 SETTLE: tuple[Action, ...] = (actions.TAKE_THEIRS, actions.PUSH_OURS)
@@ -107,9 +109,15 @@ class SettleView(ActionView):
         shown = {"shown_theirs": self.line.theirs} if self.line else {}
         return SettleForm(data, initial={**shown, **kwargs.pop("initial", {})}, **kwargs)
 
+    def propose(self, form: Form, shown: Pinned | None) -> Proposal | None:
+        if self.about.scheduled is None or self.line is None or self.action is not actions.TAKE_THEIRS:
+            return None
+        return lifecycle.propose(self.action, self.about, self.line.take or {}, at=clock.now())
+
     def place(self, form: Form) -> Order:
         given = form.cleaned_data
         user: Any = self.request.user
+        confirmed: dict[str, Any] = self.confirm.cleaned_data if self.confirm else {}
         return reconciliation.settle(
             self.subscription,
             self.field,
@@ -118,6 +126,7 @@ class SettleView(ActionView):
             actor=user,
             audience=actions.BSS,
             reason=given["reason"],
+            planned=confirmed.get("planned", ""),
             idempotency_key=given["idempotency_key"],
         )
 

@@ -55,21 +55,27 @@ def planned_choices(about: Situation, action: Action, *, planned: bool, after: d
     offered where the planned one would no longer be what was agreed: its price was computed from other seats, or
     nothing would be left to change.
     """
-    scheduled = about.scheduled
-    if scheduled is None or action not in (
-        actions.INCREASE, actions.DECREASE, actions.CHANGE_SKU, actions.ACTIVATE, actions.SUSPEND,
-    ):  # fmt: skip
+    scheduled, goes_on = about.scheduled, _goes_on(action, after, about.subscription)
+    if scheduled is None or not (
+        goes_on or action in (actions.INCREASE, actions.DECREASE, actions.CHANGE_SKU, actions.SUSPEND)
+    ):
         return ()
     if action is actions.SUSPEND and not planned:
         # What is planned stands still meanwhile.
         return ()
-    if action is actions.ACTIVATE and scheduled.action in (actions.ACTIVATE.stem, actions.CANCEL.stem):
+    if goes_on and scheduled.action in (actions.ACTIVATE.stem, actions.CANCEL.stem):
         return ()
     costs = bool(scheduled.quote and scheduled.quote["lines"])
     pointless = _nothing_left_of(scheduled, after.get("Seats"))
-    if planned or action is actions.CHANGE_SKU or pointless or (costs and action is not actions.ACTIVATE):
+    if planned or action is actions.CHANGE_SKU or pointless or (costs and not goes_on):
         return (DISCARD,)
     return (KEEP, DISCARD)
+
+
+def _goes_on(action: Action, after: dict[str, Any], subscription: Subscription) -> bool:
+    """Does a suspended one go on with it, and what stood still for it as well?"""
+    taken = action is actions.TAKE_THEIRS and after.get("Status") in (S.ACTIVE, S.ENDING)
+    return action is actions.ACTIVATE or (taken and subscription.status == S.SUSPENDED)
 
 
 def _nothing_left_of(scheduled: Order, seats: int | None) -> bool:
@@ -87,10 +93,7 @@ def _supersedes(action: Action, wish: Wish, scheduled: Order, subscription: Subs
     """
     if action is actions.AUTO_RENEW:
         return not wish.after["Renews automatically"] and is_at_renewal(scheduled, subscription)
-    runs = action is actions.ACTIVATE or (
-        action is actions.TAKE_THEIRS and wish.after.get("Status") in (S.ACTIVE, S.ENDING)
-    )
-    return planned or (runs and scheduled.action == actions.ACTIVATE.stem)
+    return planned or (_goes_on(action, wish.after, subscription) and scheduled.action == actions.ACTIVATE.stem)
 
 
 def is_at_renewal(scheduled: Order, subscription: Subscription) -> bool:

@@ -43,12 +43,14 @@ def settle(
     actor: User | None,
     audience: str,
     reason: str,
+    planned: str = "",
     idempotency_key: uuid.UUID | None = None,
 ) -> Order:
     """Settle one difference by an order: `stem` is `take_theirs` or `push_ours`.
 
     The vendor is read again first. Raises NotAllowed when it cannot be read, when it now says something other than
-    `shown_theirs`, when there is no difference any more, or when this way is not possible.
+    `shown_theirs`, when there is no difference any more, or when this way is not possible. `planned` is as in a Wish:
+    where a suspended one is found to go on, a planned change that stood still would go on with it.
     """
     known = Order.objects.filter(actor=actor, idempotency_key=idempotency_key).first() if idempotency_key else None
     if known:
@@ -61,7 +63,8 @@ def settle(
     line = next((one for one in reading.lines if one.field == field), None)
     # The version from before the read: a change that came meanwhile must not be settled away.
     wish = Wish(
-        subscription.pk, stem, reason=reason, version=subscription.version, idempotency_key=idempotency_key
+        subscription.pk, stem, reason=reason, version=subscription.version, idempotency_key=idempotency_key,
+        planned=planned,
     )  # fmt: skip
     return lifecycle.place(_wish(wish, line, shown_theirs), actor=actor, audience=audience)
 
