@@ -4,10 +4,10 @@
 import os
 import sys
 
-from portal import demo_processes, embedded_postgres
-
 
 def main() -> None:
+    from portal import demo_processes, embedded_postgres
+
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
     if sys.argv[1:2] != ["demo"]:
         demo_processes.join(sys.argv)
@@ -19,5 +19,17 @@ def main() -> None:
     execute_from_command_line(sys.argv)
 
 
+def _main_or_sentence() -> None:
+    try:
+        from django.core.exceptions import ImproperlyConfigured
+
+        try:
+            main()
+        except ImproperlyConfigured as mistaken:
+            sys.exit(f"{mistaken} Settings come from the environment or from the file .env.")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
 if __name__ == "__main__":
-    main()
+    _main_or_sentence()

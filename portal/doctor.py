@@ -22,6 +22,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import Error, connection
 
 from portal import embedded_postgres, readings
+from portal.environment import MAKE_A_KEY
 from portal.logs import mask_text
 from subscriptions import clock, gateways
 from subscriptions.models import VendorState
@@ -88,7 +89,8 @@ def _settings(seen: _Seen) -> Found:
     for one in found:
         state = State.PROBLEM if one.level >= checks.ERROR or one.id in _GRAVE else State.WARNING
         if one.level >= checks.WARNING:
-            yield state, " ".join(one.msg.split()), one.hint or "See `Settings` in the README."
+            mend = MAKE_A_KEY if one.id == "security.W009" else "See `Settings` in the README."
+            yield state, " ".join(one.msg.split()), one.hint or mend
     if settings.DEMO:
         yield State.WARNING, "This is a demo: plain HTTP, and secrets that everybody knows.", "Unset SEATDESK_DEMO."
     if isinstance(staticfiles_storage, ManifestStaticFilesStorage) and not staticfiles_storage.hashed_files:

@@ -13,7 +13,9 @@ import warnings
 from pathlib import Path
 from types import ModuleType
 
+from django.core.exceptions import ImproperlyConfigured
 from psutil import NoSuchProcess, Process
+from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 
 NEEDS_NO_DATABASE = frozenset(
@@ -144,8 +146,16 @@ def _is_alive(pid: int) -> bool:
 
 
 def settings_from(url: str) -> dict[str, object]:
-    """A `DATABASES` entry from a libpq connection string, in URL or key=value form."""
-    parts = dict(conninfo_to_dict(url))
+    """A `DATABASES` entry from a libpq connection string, in URL or key=value form.
+
+    Raises ImproperlyConfigured when it is neither.
+    """
+    try:
+        parts = dict(conninfo_to_dict(url))
+    except ProgrammingError:
+        # It may hold a password, and is not told.
+        expected = "postgresql://user:password@host/name"
+        raise ImproperlyConfigured(f"DATABASE_URL must be the address of a PostgreSQL, such as {expected}.") from None
     entry = {
         "NAME": parts.pop("dbname", None) or "seatdesk",
         "USER": parts.pop("user", None) or "",

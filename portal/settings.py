@@ -6,22 +6,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import environ
 import structlog
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from portal import demo_clock, embedded_postgres
+from portal.environment import MAKE_A_KEY, Environment
 from portal.logs import bind_job, mask_secrets
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+env = Environment()
 
 TESTING = "pytest" in sys.modules
 DATABASE_URL = embedded_postgres.database_url(sys.argv)
 # What talks to an embedded server without being told belongs to a demo.
 _OF_THE_DEMO = not TESTING and bool(DATABASE_URL) and "DATABASE_URL" not in os.environ
-DEMO = env.bool("SEATDESK_DEMO", default=_OF_THE_DEMO)
+DEMO = env.flag("SEATDESK_DEMO", default=_OF_THE_DEMO)
 # Neither the demo nor the tests have secrets worth guarding; everything else must be given its own.
 _LOCAL = TESTING or DEMO
 _INSECURE = "insecure-for-the-demo-and-tests-only"
@@ -29,7 +29,9 @@ _INSECURE = "insecure-for-the-demo-and-tests-only"
 DEBUG = False
 SECRET_KEY = env.str("SECRET_KEY", default=_INSECURE if _LOCAL else "")
 if DATABASE_URL and not SECRET_KEY and not embedded_postgres.needs_none(sys.argv):
-    raise ImproperlyConfigured("Set SECRET_KEY to at least 50 random characters; sessions and codes depend on it.")
+    raise ImproperlyConfigured(
+        f"Set SECRET_KEY to at least 50 random characters; sessions and codes depend on it. {MAKE_A_KEY}"
+    )
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 # Fernet keys for activation codes; the first encrypts, all decrypt. Without one, a key is derived from SECRET_KEY.
 ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[])
@@ -41,7 +43,7 @@ DATABASES = {
     "default": {
         **embedded_postgres.settings_from(DATABASE_URL or ""),
         # Connections are kept open: opening one for each request halves the throughput of a page.
-        "CONN_MAX_AGE": env.int("CONN_MAX_AGE", default=300),
+        "CONN_MAX_AGE": env.whole("CONN_MAX_AGE", default=300),
         "CONN_HEALTH_CHECKS": True,
         "ATOMIC_REQUESTS": False,
     }
@@ -159,10 +161,10 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_PRESERVE_USERNAME_CASING = False
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "Seatdesk: "
-ACCOUNT_REAUTHENTICATION_TIMEOUT = env.int("REAUTHENTICATION_TIMEOUT", default=15 * 60)
+ACCOUNT_REAUTHENTICATION_TIMEOUT = env.whole("REAUTHENTICATION_TIMEOUT", default=15 * 60)
 ACCOUNT_REAUTHENTICATION_REQUIRED = True
 # Seconds for which staff view as a customer before it ends by itself.
-VIEWING_LIMIT = env.float("VIEWING_LIMIT", default=30 * 60)
+VIEWING_LIMIT = env.number("VIEWING_LIMIT", default=30 * 60)
 # The browser tests sign in more often within a minute than a person would.
 ACCOUNT_RATE_LIMITS: bool | dict[str, str] = False if TESTING else {}
 CACHES = {
@@ -190,15 +192,15 @@ CONTENT_SECURITY_POLICY = {
         "manifest-src": [SELF],
     }
 }
-SECURE_PLAIN_HTTP = env.bool("SECURE_PLAIN_HTTP", default=_LOCAL)
+SECURE_PLAIN_HTTP = env.flag("SECURE_PLAIN_HTTP", default=_LOCAL)
 SECURE_SSL_REDIRECT = not SECURE_PLAIN_HTTP
 # Probes ask this process itself, past the proxy that speaks TLS.
 SECURE_REDIRECT_EXEMPT = [r"^(livez|readyz|metrics)$"]
-BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
+BEHIND_PROXY = env.flag("BEHIND_PROXY", default=False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 # Without it all customers would share the proxy's address and so one limit of sign-ins.
 ALLAUTH_TRUSTED_PROXY_COUNT = 1 if BEHIND_PROXY else 0
-SECURE_HSTS_SECONDS = 0 if SECURE_PLAIN_HTTP else env.int("SECURE_HSTS_SECONDS", default=365 * 24 * 3600)
+SECURE_HSTS_SECONDS = 0 if SECURE_PLAIN_HTTP else env.whole("SECURE_HSTS_SECONDS", default=365 * 24 * 3600)
 SECURE_HSTS_INCLUDE_SUBDOMAINS = True
 SECURE_HSTS_PRELOAD = True
 SECURE_REFERRER_POLICY = "same-origin"
@@ -209,14 +211,14 @@ X_FRAME_OPTIONS = "DENY"
 
 # --- mail ------------------------------------------------------------------------------------------------------------
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Seatdesk <no-reply@seatdesk.example>")
-vars().update(env.email_url("EMAIL_URL", default="consolemail://" if _LOCAL else "smtp://localhost:25"))
+vars().update(env.mail_server("EMAIL_URL", default="consolemail://" if _LOCAL else "smtp://localhost:25"))
 if _mail_folder := env.str("MAIL_FOLDER", default=""):
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
     EMAIL_FILE_PATH = _mail_folder
 EMAIL_TIMEOUT = 10
 
 # Every wait below is multiplied by it; tests run at a fiftieth.
-WAIT_SCALE = env.float("WAIT_SCALE", default=0.02 if TESTING else 1.0)
+WAIT_SCALE = env.number("WAIT_SCALE", default=0.02 if TESTING else 1.0)
 
 # --- vendors ---------------------------------------------------------------------------------------------------------
 VENDORS: dict[str, dict[str, Any]] = {
@@ -232,15 +234,15 @@ VENDORS: dict[str, dict[str, Any]] = {
             "ca_file": env.str("KASPERSKY_CA_FILE", default=None),
             "seat_change": env.str("KASPERSKY_SEAT_CHANGE", default="in_place"),
             "product_change": env.str("KASPERSKY_PRODUCT_CHANGE", default="in_place"),
-            "connect_timeout": env.float("VENDOR_CONNECT_TIMEOUT", default=5.0 * WAIT_SCALE),
-            "read_timeout": env.float("VENDOR_READ_TIMEOUT", default=30.0 * WAIT_SCALE),
-            "attempt_timeout": env.float("VENDOR_ATTEMPT_TIMEOUT", default=45.0 * WAIT_SCALE),
+            "connect_timeout": env.number("VENDOR_CONNECT_TIMEOUT", default=5.0 * WAIT_SCALE),
+            "read_timeout": env.number("VENDOR_READ_TIMEOUT", default=30.0 * WAIT_SCALE),
+            "attempt_timeout": env.number("VENDOR_ATTEMPT_TIMEOUT", default=45.0 * WAIT_SCALE),
         },
     }
 }
 
 # --- waiting (seconds); vendor-protocol.md, section 5, gives the source of each number ------------
-VENDOR_ATTEMPT_DEADLINE = env.float("VENDOR_ATTEMPT_DEADLINE", default=60.0 * WAIT_SCALE)
+VENDOR_ATTEMPT_DEADLINE = env.number("VENDOR_ATTEMPT_DEADLINE", default=60.0 * WAIT_SCALE)
 VENDOR_DEADLINE_MARGIN = 5.0 * WAIT_SCALE
 VENDOR_RETRY_DELAYS = [seconds * WAIT_SCALE for seconds in (5, 30, 120, 600, 3600)]
 VENDOR_RETRY_JITTER = 0.2
@@ -252,14 +254,14 @@ VENDOR_PING_EVERY = 60.0 * WAIT_SCALE
 VENDOR_DETAILS_WITHIN = 8.0
 VENDOR_DETAILS_AT_ONCE = 4
 # How many records one container asks for where nobody waits: reconciliation, and the check of a takeover.
-VENDOR_READ_TOGETHER = env.int("VENDOR_READ_TOGETHER", default=500)
+VENDOR_READ_TOGETHER = env.whole("VENDOR_READ_TOGETHER", default=500, least=1)
 # The hour (UTC) at which all subscriptions are compared with the vendor's records; -1: never by itself.
-RECONCILE_HOUR = env.int("RECONCILE_HOUR", default=2)
+RECONCILE_HOUR = env.whole("RECONCILE_HOUR", default=2, least=-1, most=23)
 JOB_SOON = 5 * 60 * WAIT_SCALE
 TAKING_LONG = 120.0
 WORKER_HEARTBEAT = 10.0 * WAIT_SCALE
 WORKER_STALLED_AFTER = 30.0 * WAIT_SCALE
-WORKER_POLLING = env.float("WORKER_POLLING", default=0.2)
+WORKER_POLLING = env.number("WORKER_POLLING", default=0.2)
 # With six fields the last one counts seconds.
 UPKEEP_CRON = env.str("UPKEEP_CRON", default="* * * * * *" if TESTING else "* * * * * */15")
 
@@ -268,30 +270,33 @@ PROCRASTINATE_IMPORT_PATHS = [
     "subscriptions.notifications.gathering", "subscriptions.reconciliation.nightly", "subscriptions.renewals",
 ]  # fmt: skip
 PROCRASTINATE_WORKER_DEFAULTS = {
-    "concurrency": env.int("WORKER_CONCURRENCY", default=8),
+    "concurrency": env.whole("WORKER_CONCURRENCY", default=8, least=1),
     "fetch_job_polling_interval": WORKER_POLLING,
     "update_heartbeat_interval": WORKER_HEARTBEAT,
     "stalled_worker_timeout": WORKER_STALLED_AFTER,
     # An attempt may take VENDOR_ATTEMPT_DEADLINE; whatever outlives this is found again by its heartbeat.
-    "shutdown_graceful_timeout": env.float("WORKER_SHUTDOWN_TIMEOUT", default=60.0),
+    "shutdown_graceful_timeout": env.number("WORKER_SHUTDOWN_TIMEOUT", default=60.0),
     "delete_jobs": "successful",
     "worker_middleware": [bind_job],
 }
 
 # Seconds by which business time runs ahead; web, worker and emulator share it, and so does a command beside a demo.
 _kept = demo_clock.kept(embedded_postgres.demo_data(sys.argv)) if _OF_THE_DEMO else timedelta()
-CLOCK_OFFSET = timedelta(seconds=env.float("CLOCK_OFFSET", default=_kept.total_seconds()))
+CLOCK_OFFSET = timedelta(seconds=env.number("CLOCK_OFFSET", default=_kept.total_seconds()))
 
 # --- operations ------------------------------------------------------------------------------------------------------
 # Opens /metrics, and the details of /readyz; without one there are none.
 OPERATIONS_TOKEN = env.str("OPERATIONS_TOKEN", default="")
 # A job under the lock of another one may have to wait for JOB_SOON, which is no fault.
-READY_JOB_AGE = env.float("READY_JOB_AGE", default=600.0)
+READY_JOB_AGE = env.number("READY_JOB_AGE", default=600.0)
 # The last order of a bulk run of a million is due for some twenty minutes before its turn comes.
-READY_ORDER_AGE = env.float("READY_ORDER_AGE", default=3600.0)
-METRICS_WINDOW = env.float("METRICS_WINDOW", default=300.0)
+READY_ORDER_AGE = env.number("READY_ORDER_AGE", default=3600.0)
+METRICS_WINDOW = env.number("METRICS_WINDOW", default=300.0)
 
 # --- logs ------------------------------------------------------------------------------------------------------------
+_level = env.one_of(
+    "LOG_LEVEL", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", default="WARNING" if _LOCAL else "INFO"
+)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -314,7 +319,7 @@ LOGGING = {
         }
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
-    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="WARNING" if _LOCAL else "INFO")},
+    "root": {"handlers": ["stderr"], "level": _level},
     # httpx would log each address it calls, procrastinate each argument of each job.
     "loggers": {
         "httpx": {"level": "WARNING"},

@@ -15,6 +15,9 @@ from django.core.checks import run_checks
         ("DATABASE_URL", None, "seatdesk.E001"),
         ("DEMO", True, "seatdesk.E002"),
         ("OPERATIONS_TOKEN", "x" * 31, "seatdesk.E003"),
+        ("ENCRYPTION_KEYS", ["abc"], "seatdesk.E004"),
+        ("VENDOR_ATTEMPT_DEADLINE", 0.9, "seatdesk.E005"),
+        ("PROCRASTINATE_WORKER_DEFAULTS", {"shutdown_graceful_timeout": 1.1}, "seatdesk.W001"),
     ],
 )
 def test_unsafe_setting_is_an_error(setting, value, found, settings):
@@ -23,6 +26,34 @@ def test_unsafe_setting_is_an_error(setting, value, found, settings):
     assert not run_checks(tags=["seatdesk"], include_deployment_checks=True)
     setattr(settings, setting, value)
     assert [one.id for one in run_checks(tags=["seatdesk"], include_deployment_checks=True)] == [found]
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "sentence"),
+    [
+        ("WORKER_CONCURRENCY", "abc", "WORKER_CONCURRENCY must be a whole number of 1 or more, and is “abc”."),
+        ("RECONCILE_HOUR", "24", "RECONCILE_HOUR must be a whole number from -1 to 23, and is “24”."),
+        ("VENDOR_READ_TIMEOUT", "5s", "VENDOR_READ_TIMEOUT must be a number, such as 30, and is “5s”."),
+        ("SECURE_PLAIN_HTTP", "maybe", "SECURE_PLAIN_HTTP must be 1 or 0, and is “maybe”."),
+        ("LOG_LEVEL", "loud", "LOG_LEVEL must be one of DEBUG, INFO"),
+        ("EMAIL_URL", "me:secret@mail", "EMAIL_URL must be a mail server's address, such as smtp+tls://"),
+        ("DATABASE_URL", "me:secret@server", "DATABASE_URL must be the address of a PostgreSQL, such as postgresql://"),
+        ("KASPERSKY_SEAT_CHANGE", "abc", "kaspersky cannot be set up: ValueError: seat_change must be"),
+    ],
+)
+def test_a_mistyped_setting_ends_with_a_sentence(name, typed, sentence):
+    told = {"DATABASE_URL": "postgresql:///nothing", "SECRET_KEY": "x" * 50, "SEATDESK_DEMO": "0"}
+    result = subprocess.run(
+        [sys.executable, "manage.py", "reconcile"],
+        env={"PATH": os.environ["PATH"]} | told | {name: typed},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    [line] = result.stderr.splitlines()
+    assert line.startswith(sentence)
+    assert "secret" not in line
 
 
 @pytest.mark.parametrize(("command", "needs_one"), [("showmigrations", True), ("check", False)])

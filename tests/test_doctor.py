@@ -168,6 +168,7 @@ def test_without_a_database_it_says_so_and_goes_on(emulator, tmp_path):
     assert "SECRET_KEY has less than 50" in words
     assert "ALLOWED_HOSTS must not be empty" in words
     assert "OPERATIONS_TOKEN can be guessed" in words
+    assert any("token_urlsafe" in mend for _, what, mend in found["settings"] if "SECRET_KEY" in what)
     assert "No static files" in words
     assert {state for state, *_ in found["settings"]} == {"problem"}
     assert "pass-of" not in result.stdout + result.stderr
