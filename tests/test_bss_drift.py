@@ -255,6 +255,14 @@ def test_where_none_can_there_are_no_others(cast, at_vendor, operator):
     page = operator.get(asked.url).content.decode()
     assert "1 selected: none can take theirs." in page
     assert "<h3>Why none can</h3>" in page
+    assert "told by mail" not in page
+
+
+def test_nobody_is_told_of_what_is_sent(three, operator):
+    said = "Customers are told by mail, as with one subscription; whoever would get many gets one letter."
+    for action, told in (("take_theirs", True), ("push_ours", False)):
+        asked = operator.post(SETTLE, {"which": "ticked", "ticked": keys(three), "action": action})
+        assert (said in operator.get(asked.url).content.decode()) == told
 
 
 @pytest.mark.parametrize(("which", "many"), [("page", 3), ("matching", 2)])

@@ -21,6 +21,7 @@ from subscriptions.admin.lists import key
 from subscriptions.bulk import Filtered
 from subscriptions.filters import BadFilter
 from subscriptions.models import BulkRun, Subscription
+from subscriptions.models.notice import told
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class Act:
     def many(self, count: int) -> str:
         """So many rows, in words."""
         return f"{count:,} {self.row}{'' if count == 1 else 's'}"
+
+    @property
+    def told(self) -> bool:
+        """Do customers hear of it by mail?"""
+        return any(told(f"{action.stem}.completed") for action in self.actions)
 
     @property
     def list_address(self) -> str:

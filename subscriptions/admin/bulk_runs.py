@@ -284,6 +284,7 @@ def _before(request: HttpRequest, run: BulkRun, act: Act, form: BulkForm | None)
     button = f"{act.button(act.many(seen.able), run.given)}{_and_money(seen)}" if complete and seen.able else ""
     return shown | {
         "complete": complete,
+        "told": act.told and seen.able > 0,
         "looked_at": f"{seen.rows:,}",
         "sum": _sum(run, act, seen),
         "can": [
