@@ -5,8 +5,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from subscriptions import clock
 from subscriptions.bulk import drafts, tasks
-from subscriptions.models import BulkRun, Order, Subscription
+from subscriptions.models import BulkRow, BulkRun, Order, Subscription
 from tests.factories import SKUFactory, SubscriptionFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,3 +93,21 @@ def test_a_small_screen_shows_all_of_it(open_page, cast, rows):
     expect(page.get_by_text("What you entered changes what would happen.")).to_be_visible()
     expect(page.get_by_role("button", name="Cancel 5 subscriptions now")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_a_small_screen_shows_outcomes_of_many_rows(open_page, cast):
+    run = BulkRun.objects.create(
+        action="suspend", reason="late", actor=cast.operator, audience="bss", selection="all", status="done",
+        created_at=clock.now(), total=12_345, refused=12_345,
+    )  # fmt: skip
+    BulkRow.objects.bulk_create(
+        BulkRow(run=run, position=position, outcome="refused", code="unknown", sentence="There is none.")
+        for position in range(12_345)
+    )
+    page = open_page(cast.operator, viewport={"width": 320, "height": 640})
+    page.goto(f"/bss/subscriptions/bulkrun/{run.pk}/change/")
+    outcome = page.locator(".run-outcomes li")
+    expect(outcome).to_contain_text("12,345")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    end, card = (one.bounding_box() for one in (outcome, page.locator(".card").first))
+    assert end["x"] + end["width"] < card["x"] + card["width"]
