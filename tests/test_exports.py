@@ -428,6 +428,16 @@ def test_a_file_is_replaced_when_the_new_one_is_complete(tmp_path, acme, monkeyp
     assert list(tmp_path.iterdir()) == [out]
 
 
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_new_file_is_as_readable_as_others(tmp_path, mask, mode):
+    out, before = tmp_path / "new.csv", os.umask(mask)
+    try:
+        run("export_subscriptions", "--out", out)
+    finally:
+        assert os.umask(before) == mask
+    assert out.stat().st_mode & 0o777 == mode
+
+
 def test_a_link_stays_one(tmp_path):
     (tmp_path / "kept").mkdir()
     target, link = tmp_path / "kept" / "rows.csv", tmp_path / "rows.csv"

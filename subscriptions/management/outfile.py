@@ -1,5 +1,6 @@
 """Files that commands write: whole or not at all."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,12 +29,18 @@ def whole(out: Path) -> Iterator[BinaryIO]:
     written = Path(name)
     try:
         with open(number, "wb") as beside:
-            # It is as readable as the old one; a new one is for whoever ran the command.
-            if place.exists():
-                written.chmod(place.stat().st_mode & 0o777)
+            # It is as readable as the old one, and a new one as any other new file.
+            written.chmod(place.stat().st_mode & 0o777 if place.exists() else 0o666 & ~_umask())
             yield beside
         written.replace(place)
     except OSError as error:
         raise CommandError(f"{out} cannot be written: {error.strerror}. Nothing was written.") from None
     finally:
         written.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """It can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
