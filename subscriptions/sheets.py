@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Collection, Iterable, Iterator
+from datetime import UTC, datetime
 from typing import BinaryIO
 
 LONGEST_LINE = 64 * 1024
@@ -22,6 +23,9 @@ class Sheet:
     def __init__(self, stream: BinaryIO, *, needed: Collection[str]) -> None:
         self._reader = csv.reader(_lines(stream), strict=True)
         header = next(self._rows(), None)
+        if header is not None and [cell.strip().lower() for cell in header[1]] == ["sep=", ""]:
+            # With it Excel is told, and tells, that commas separate the cells.
+            header = next(self._rows(), None)
         if header is None:
             raise BadSheet("The file is empty. Its first line must name the columns.")
         self.line, names = header
@@ -102,10 +106,10 @@ BLANKS = (
 )
 
 
-def written(rows: Iterable[Iterable[object]]) -> Iterator[str]:
-    """A CSV file for a spreadsheet, row by row: nothing is held for longer than its row."""
+def written(rows: Iterable[Iterable[object]], *, mark: str = BYTE_ORDER_MARK) -> Iterator[str]:
+    """A CSV file for a spreadsheet, row by row: nothing is held for longer than its row. Without a `mark` it goes on
+    with one."""
     writer = csv.writer(_Echo())
-    mark = BYTE_ORDER_MARK
     for row in rows:
         yield mark + writer.writerow(row)
         mark = ""
@@ -121,6 +125,11 @@ class _Echo:
 def safe(text: str) -> str:
     """A cell that no spreadsheet takes for a formula; words of a vendor or a customer may begin like one."""
     return f"'{text}" if text.lstrip(BLANKS)[:1] in SIGNS or text[:1] in BREAKS else text
+
+
+def instant(at: datetime) -> str:
+    """A cell with an instant, in UTC and to the second, as all files write it."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def bare(cell: str) -> str:

@@ -133,6 +133,38 @@ def test_plans_that_would_not_happen_are_shown(make):
     assert "planned change" not in run("bulk_suspend", "--where", f"q={rows[4]}")
 
 
+def test_what_would_become_of_each_row_is_written(make, listed, tmp_path):
+    out = tmp_path / "preview.csv"
+    rows = [*make(1), *make(1, status="suspended")]
+    said = run("bulk_suspend", listed(*rows), "--out", out)
+    assert [tuple(row.values()) for row in results(out)] == [
+        ("2", f"{rows[0]}", "", "can be done", "", "Status: active to suspended", "", ""),
+        ("3", f"{rows[1]}", "", "refused", "suspended", "Suspended already.", "", ""),
+    ]
+    assert list(results(out)[0]) == list(bulk.COLUMNS)
+    assert f"What would become of each row is in {out}." in said
+    assert not BulkRun.objects.exists()
+
+
+def test_more_rows_than_one_look_takes_are_all_written(make, listed, tmp_path, monkeypatch):
+    monkeypatch.setattr("subscriptions.bulk.previews.CHUNK", 2)
+    out, rows = tmp_path / "preview.csv", make(5)
+    out.write_text("old")
+    wrong = listed(*rows, "x")
+    refusal("bulk_suspend", wrong, "--out", out, code=2)
+    assert out.read_text() == "old", "whole or not at all"
+    run("bulk_suspend", listed(*rows), "--out", out)
+    assert [row["subscription"] for row in results(out)] == [str(one) for one in rows]
+
+
+def test_a_planned_change_that_must_be_decided_about_names_the_option(make):
+    [one] = make(1)
+    OrderFactory(subscription=one, status="scheduled", action="decrease", before={"Seats": 25}, after={"Seats": 9})
+    said = run("bulk_set_seats", "--status", "active", "--seats", "30")
+    assert "Say what becomes of it." in said
+    assert "--planned keep or --planned discard says what becomes of a planned change." in said
+
+
 def test_rows_come_from_standard_input_too(make, monkeypatch):
     [one] = make(1)
     said = run("bulk_suspend", "-", stdin=f"subscription\n{one}\n".encode(), monkeypatch=monkeypatch)
@@ -165,6 +197,7 @@ def test_columns_that_are_not_looked_at_are_named(make, listed):
     [one] = make(1)
     said = run("bulk_suspend", listed(f"Acme,{one},30", header="company,subscription,seats"))
     assert "Columns that are not looked at: company, seats." in said
+    assert "not looked at" not in run("bulk_suspend", listed(f"{one},", header="subscription,"))
 
 
 # --- misuse ----------------------------------------------------------------------------------------------------------
@@ -174,7 +207,7 @@ def test_columns_that_are_not_looked_at_are_named(make, listed):
     ("arguments", "sentence"),
     [
         ([], "Say which subscriptions"),
-        (["late.csv", "--status", "active"], "Say which subscriptions"),
+        (["late.csv", "--status", "active"], "two ways to say which subscriptions: give one of them, and not both."),
         (["nowhere.csv"], "nowhere.csv cannot be read: No such file or directory."),
         (["--account", "Nobody"], "There is no company “Nobody”."),
         (["--product", "Nothing"], "There is no product “Nothing”."),
@@ -219,15 +252,19 @@ def test_misuse_of_one_command_is_explained(command, arguments, sentence, make):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["bulk_suspend", "--resume", "x"], "x is no number. Write digits only"),
-        (["bulk_suspend", "--status", "active", "--max-failures", "0"], "0 is no number."),
-        (["bulk_set_seats", "--status", "active", "--seats", "-3"], "-3 is no number."),
+        (["bulk_suspend", "--resume", "x"], "x cannot be it. Write a whole number from 1 to 2147483647,"),
+        (["bulk_suspend", "--status", "active", "--max-failures", "0"], "0 cannot be it. Write a whole"),
+        (
+            ["bulk_set_seats", "--status", "active", "--seats", "9" * 5000],
+            "9 cannot be it. Write a whole number from 1",
+        ),
+        (["bulk_set_seats", "--status", "active", "--seats", "-3"], "-3 cannot be it."),
         (
             ["bulk_cancel", "--status", "active", "--when", "soon"],
             "soon is no day. Write now, period_end, or",
         ),
         (["bulk_cancel", "--status", "active", "--when", "2027-02-30"], "2027-02-30 is no day"),
-        (["import_subscriptions", "--resume", "x"], "x is no number."),
+        (["import_subscriptions", "--resume", "x"], "x cannot be it."),
     ],
 )
 def test_a_slip_in_the_shell_is_told_in_a_sentence(arguments, sentence, capsys):
@@ -280,8 +317,8 @@ def test_each_row_has_its_outcome(make, listed, at_vendor, tmp_path):
         ("2", "done", ""), ("3", "refused", "suspended"), ("4", "failed", "5"), ("5", "refused", "unknown"),
     ]  # fmt: skip
     assert rows[0]["order"] == str(done.orders.get())
-    assert rows[0]["finished"].endswith("+00:00")
-    assert rows[2]["sentence"].endswith("(code 5)")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", rows[0]["finished"]), "as exports write it"
+    assert "(code 5). The licence service does not know" in rows[2]["sentence"]
     assert [row["subscription"] for row in rows] == [str(done), str(suspended), str(unknown), "SUB-999999999"]
     assert fresh(done).status == "suspended"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
@@ -406,9 +443,12 @@ def test_so_many_failures_stop_it(make, listed):
         "bulk_suspend", listed(*rows), "--apply", "--reason", "late", "--max-failures", 2, "--no-wait", code=1
     )
     [of] = BulkRun.objects.all()
-    assert said == f"Stopped: 2 rows have failed. Go on with: uv run manage.py bulk_suspend --resume {of.pk}"
+    assert said.startswith("Stopped: 2 rows were not done, refused or failed. Go on with: ")
+    assert said.endswith(f"uv run manage.py bulk_suspend --resume {of.pk}")
     assert (of.placed, of.refused, of.status) == (2, 2, "stopped")
-    refusal("bulk_suspend", "--resume", of.pk, "--no-wait", code=1)
+    # The next call counts anew.
+    again = refusal("bulk_suspend", "--resume", of.pk, "--no-wait", "--max-failures", 2, code=1)
+    assert again == "4 of 8 rows were not done."
     assert (fresh(of).placed, fresh(of).refused, fresh(of).status) == (4, 4, "done")
 
 

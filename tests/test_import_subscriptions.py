@@ -120,6 +120,18 @@ def test_rows_come_from_standard_input_too(base, monkeypatch):
     assert run("-", "--no-vendor-check").startswith("2 rows: standard input.")
 
 
+def test_what_would_become_of_each_row_is_written(base, tmp_path):
+    out = tmp_path / "preview.csv"
+    said = run(base({}, {"seats": 4}), "--no-vendor-check", "--out", out)
+    assert [tuple(row.values()) for row in outcomes(out)] == [
+        ("2", name(1), "Acme GmbH", "KES", "25", "can be taken over", "", "As active.", ""),
+        ("3", name(2), "Acme GmbH", "KES", "4", "refused", "below_minimum",
+         "This product starts at 5 seats. Enter a whole number from 5 to 500.", ""),
+    ]  # fmt: skip
+    assert f"What would become of each row is in {out}." in said
+    assert nothing_happened()
+
+
 # --- done ------------------------------------------------------------------------------------------------------------
 
 
@@ -193,7 +205,8 @@ def test_after_so_many_failures_it_stops_and_can_be_gone_on_with(base, monkeypat
     file = base({}, {"seats": 1}, {}, {"seats": 2}, {}, {"seats": 3}, {})
     said = refusal(file, *UNCHECKED, "--max-failures", 2, code=1)
     again = Takeover.objects.latest("pk")
-    assert f"Stopped: 2 rows have failed. Go on with: uv run manage.py import_subscriptions --resume {again.pk}" in said
+    assert "Stopped: 2 rows were not done, refused or failed. Go on with: " in said
+    assert f"import_subscriptions --resume {again.pk}" in said
     assert (again.status, again.taken, again.refused) == ("stopped", 1, 3)
     assert "3 of 7 rows were not taken over." in refusal("--resume", again.pk, code=1)
     assert Subscription.objects.count() == 4

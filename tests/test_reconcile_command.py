@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def test_it_tells_what_it_found_and_writes_the_worklist(three, cast, emulator, t
     assert [tuple(row[name] for name in shown) for row in rows] == [
         (three[2].number, "'=Acme", "Seats", "32", "24.50"), (three[1].number, "'=Acme", "Seats", "31", "21.00"),
     ]  # fmt: skip
+    assert re.fullmatch(r"[-\d]{10}T[:\d]{8}Z", rows[0]["since"]), "as exports write it"
 
 
 def test_nothing_differs(subscription):

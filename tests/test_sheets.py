@@ -40,6 +40,7 @@ def test_rows_come_with_their_line_and_what_was_written():
         b"\xef\xbb\xbf" + GOOD,
         GOOD.replace(b"\n", b"\r\n"),
         GOOD.rstrip(b"\n"),
+        b"sep=,\r\n" + GOOD,
         GOOD.replace(b"\n", b"\n\n,\n"),
         b'"Subscription", SEATS \n"SUB-000001","30"\nsub-2,12\n3,5\n',
         b'company,seats,subscription\n"Kr\xc3\xa4mer, ""K""\nGmbH",30,1\n,12,2\n-,5,3\n',

@@ -13,11 +13,11 @@ from django.db import InterfaceError, OperationalError
 
 from subscriptions import lifecycle, pricing, quotes, reconciliation
 from subscriptions.actions import NotAllowed
-from subscriptions.bulk.results import Reason
+from subscriptions.bulk.results import REFUSED, Reason, as_cells
 from subscriptions.bulk.selection import Line, Selection
 from subscriptions.bulk.wanted import CHUNK, Wanted
 from subscriptions.lifecycle import Placed, Wish
-from subscriptions.models import Order, User
+from subscriptions.models import Order, OrderStatus, User
 
 Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
@@ -48,6 +48,8 @@ class Preview:
     """Of what settles drift: the first and the last reading of the vendor's records that it goes by."""
     at: datetime | None = None
     """When all rows had been looked at; kept for drafts alone."""
+    chunk: list[Sequence[str]] = field(default_factory=list, compare=False)
+    """The rows of the last `take`, as lines of a CSV file under `results.COLUMNS`."""
 
     @property
     def able(self) -> int:
@@ -79,9 +81,11 @@ class Preview:
         """Look at some more rows; returns what is due for each, now and later, or None for nothing."""
         wishes = [wanted.wish(line.subscription_id, line.after) for line in lines]
         dues: list[Decimal | None] = []
+        self.chunk = []
         for line, result in zip(lines, _would_place(wishes, actor=actor, audience=audience), strict=True):
             self.rows += 1
             named = line.text or f"SUB-{line.subscription_id:06d}"
+            self.chunk.append(_told(line, named, wanted.after | line.after, result))
             if isinstance(result, NotAllowed):
                 Reason.add(self.cannot, result.code, named, result.sentence)
                 dues.append(None)
@@ -178,6 +182,16 @@ def _would_place(wishes: Sequence[Wish], *, actor: User | None, audience: str) -
             *_would_place(some, actor=actor, audience=audience),
             *_would_place(others, actor=actor, audience=audience),
         ]
+
+
+_OUTCOMES = {OrderStatus.PLACED: "can be done", OrderStatus.SCHEDULED: "can be planned"}
+
+
+def _told(line: Line, named: str, after: dict[str, Any], result: Placed | NotAllowed) -> Sequence[str]:
+    if isinstance(result, NotAllowed):
+        return as_cells(line.position, named, after, REFUSED, result.code, result.sentence)
+    outcome = _OUTCOMES.get(OrderStatus(result.order.status), "would wait for approval")
+    return as_cells(line.position, named, after, outcome, "", _change(result.order))
 
 
 def _change(order: Order) -> str:

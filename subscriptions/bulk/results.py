@@ -13,7 +13,7 @@ from django.db.models.functions import RowNumber
 from subscriptions import pricing, reconciliation
 from subscriptions.bulk.wanted import Wanted
 from subscriptions.models import BulkRow, BulkRun, OrderStatus, RowOutcome
-from subscriptions.sheets import safe
+from subscriptions.sheets import instant, safe
 
 EXAMPLES = 3
 DONE, REFUSED, WAITING = "done", "refused", "waiting"
@@ -94,13 +94,23 @@ def results(run: BulkRun, *, only: Collection[int] | None = None) -> Iterator[Ro
 def sheet(run: BulkRun) -> Iterator[Sequence[str]]:
     """The results as the lines of a CSV file under `COLUMNS`, read as they are needed."""
     for one in results(run):
-        named = "; ".join(f"{name}: {value}" for name, value in one.after.items())
-        wanted = reconciliation.shown_in_words(one.after) or named
-        finished = one.finished_at.isoformat(timespec="seconds") if one.finished_at else ""
-        yield (
-            str(one.position), safe(one.subscription), wanted, one.outcome, safe(one.code), safe(one.sentence),
-            one.order, finished,
+        yield as_cells(
+            one.position, one.subscription, one.after, one.outcome, one.code, one.sentence, one.order,
+            one.finished_at,
         )  # fmt: skip
+
+
+def as_cells(
+    position: int, subscription: str, after: dict[str, Any], outcome: str, code: str, sentence: str,
+    order: str = "", finished_at: datetime | None = None,
+) -> Sequence[str]:  # fmt: skip
+    """One line under `COLUMNS`."""
+    named = "; ".join(f"{name}: {value}" for name, value in after.items())
+    wanted = reconciliation.shown_in_words(after) or named
+    return (
+        str(position), safe(subscription), wanted, outcome, safe(code), safe(sentence), order,
+        instant(finished_at) if finished_at else "",
+    )  # fmt: skip
 
 
 def _outcome(outcome: str, status: str | None) -> str:

@@ -3,7 +3,7 @@
 import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import reduce
 from itertools import chain
 from operator import or_
@@ -15,10 +15,10 @@ from django.db import Error, InterfaceError, OperationalError
 
 from subscriptions import actions, bulk, filters
 from subscriptions.actions import NotAllowed
-from subscriptions.bulk import Filtered, Listed, Selection, Wanted
+from subscriptions.bulk import Filtered, Listed, Reason, Selection, Wanted
 from subscriptions.filters import BadFilter
 from subscriptions.management.outfile import whole
-from subscriptions.management.rows_command import RowsCommand, check_writable, opened, whole_number
+from subscriptions.management.rows_command import RowsCommand, check_writable, not_done, opened, whole_number
 from subscriptions.management.telling import INTERRUPTED, MISUSED
 from subscriptions.models import BulkRun, OrderStatus, RunStatus, Subscription, SubscriptionStatus
 from subscriptions.sheets import BadSheet, Sheet, written
@@ -41,6 +41,8 @@ class BulkCommand(RowsCommand):
     example: str
     seats = False
     """Does a row say a number of seats?"""
+    asks_about_plans = False
+    """Has it --planned?"""
 
     def given(self, options: dict[str, Any]) -> dict[str, str]:
         """What the options say that holds for all rows, as `Wanted.given`."""
@@ -73,10 +75,16 @@ class BulkCommand(RowsCommand):
         )
         doing.add_argument("--reason", default="", help="why; kept with every order")
         doing.add_argument(
-            "--max-failures", type=whole_number, metavar="N", help="stop placing when N rows have failed"
+            "--max-failures",
+            type=whole_number,
+            metavar="N",
+            help="stop placing when N rows were refused or have failed, counted from this call on",
         )
         doing.add_argument("--no-wait", action="store_true", help="do not wait until the orders are carried out")
-        doing.add_argument("--out", type=Path, metavar="FILE", help="write a CSV file with the outcome of each row")
+        doing.add_argument(
+            "--out", type=Path, metavar="FILE",
+            help="write a CSV file with the outcome of each row, or, without --apply, what would become of it",
+        )  # fmt: skip
         doing.add_argument(
             "--resume",
             type=whole_number,
@@ -100,7 +108,7 @@ class BulkCommand(RowsCommand):
             wanted = Wanted(self.stem, options["reason"].strip(), self.given(options))
             with self._selection(file, options) as selection:
                 if not apply:
-                    self._show(wanted, selection)
+                    self._show(wanted, selection, options["out"])
                     return
                 if not wanted.reason:
                     raise CommandError("Say why: --apply needs --reason.", returncode=MISUSED)
@@ -118,7 +126,14 @@ class BulkCommand(RowsCommand):
 
     @contextmanager
     def _selection(self, file: str | None, options: dict[str, Any]) -> Iterator[Selection]:
-        if bool(file) == any(options[name] for name in (*_SHORTCUTS, "where")):
+        filtered = any(options[name] for name in (*_SHORTCUTS, "where"))
+        if file and filtered:
+            raise CommandError(
+                "A file and --account, --product, --status or --where are two ways to say which subscriptions: give "
+                "one of them, and not both.",
+                returncode=MISUSED,
+            )
+        if not (file or filtered):
             raise CommandError(
                 "Say which subscriptions: a CSV file (- for standard input), or --account, --product, --status, "
                 "--where.",
@@ -132,7 +147,7 @@ class BulkCommand(RowsCommand):
         with opened(file) as stream:
             needed = ["subscription", "seats"] if self.seats else ["subscription"]
             sheet = Sheet(stream, needed=needed)
-            if ignored := [name for name in sheet.columns if name not in needed]:
+            if ignored := [name for name in sheet.columns if name and name not in needed]:
                 self._say(f"Columns that are not looked at: {', '.join(ignored)}.")
             yield Listed(sheet, "standard input" if file == "-" else f"file {Path(file).name}", seats=self.seats)
 
@@ -152,11 +167,15 @@ class BulkCommand(RowsCommand):
 
     # --- showing -----------------------------------------------------------------------------------------------------
 
-    def _show(self, wanted: Wanted, selection: Selection) -> None:
+    def _show(self, wanted: Wanted, selection: Selection, out: Path | None) -> None:
         found = bulk.Preview()
-        with self._progress("Looking", None) as reached:
+        with self._progress("Looking", None) as reached, whole(out) if out else nullcontext() as stream:
+            if stream:
+                stream.writelines(row.encode() for row in written([bulk.COLUMNS]))
             for found in bulk.preview(wanted, selection, actor=None, audience=actions.COMMAND):
                 reached(found.rows)
+                if stream:
+                    stream.writelines(row.encode() for row in written(found.chunk, mark=""))
         self._say(f"{found.rows:,} rows: {selection.words}.")
         for status, reason in found.can.items():
             self._say(f"{reason.count:>9,}  {_WILL[OrderStatus(status)]}")
@@ -169,7 +188,14 @@ class BulkCommand(RowsCommand):
         if found.cannot:
             self._say(f"{sum(one.count for one in found.cannot.values()):>9,}  cannot")
             self._reasons(dict(sorted(found.cannot.items(), key=lambda one: -one[1].count)))
+        if out:
+            self._say(f"What would become of each row is in {out}.")
         self._say('Nothing was done. With --apply --reason "...", what can be done is done.')
+
+    def _reasons(self, reasons: dict[str, Reason]) -> None:
+        super()._reasons(reasons)
+        if self.asks_about_plans and reasons.keys() & {"order_scheduled", "cannot_keep"}:
+            self._say(f"{'':>15}--planned keep or --planned discard says what becomes of a planned change.")
 
     # --- doing -------------------------------------------------------------------------------------------------------
 
@@ -221,7 +247,7 @@ class BulkCommand(RowsCommand):
                 stream.writelines(row.encode() for row in written(chain([bulk.COLUMNS], bulk.sheet(run))))
             self._say(f"The outcome of each row is in {options['out']}.")
         if enough:
-            raise CommandError(f"Stopped: {options['max_failures']:,} rows have failed. Go on with: {again}")
+            raise CommandError(f"Stopped: {not_done(options['max_failures'])} Go on with: {again}")
         if run.status == RunStatus.STOPPED:
             raise CommandError(f"{_how_far(run)} It was stopped in BSS. Go on with: {again}")
         if failed := sum(counts.get(outcome, 0) for outcome in bulk.FAILURES):

@@ -30,11 +30,19 @@ class RowsCommand(TellingCommand):
             self._say(f"{'':>15}...")
 
 
+LARGEST = 2**31 - 1
+
+
 def whole_number(text: str) -> int:
     """For argparse: a positive whole number."""
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**31):
-        raise ArgumentTypeError(f"{text} is no number. Write digits only, such as 1000.")
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 0 < int(text) <= LARGEST):
+        raise ArgumentTypeError(f"{text} cannot be it. Write a whole number from 1 to {LARGEST}, digits only.")
     return int(text)
+
+
+def not_done(count: int) -> str:
+    """Such as "2 rows were not done, refused or failed."."""
+    return f"{count:,} {'row was' if count == 1 else 'rows were'} not done, refused or failed."
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What became of the rows of a takeover."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from django.db.models import Count, Min
 
@@ -10,6 +11,7 @@ from subscriptions.models import Takeover, TakeoverOutcome, TakeoverRow
 from subscriptions.sheets import safe
 
 NO_CODE = "no_code"
+CAN = "can be taken over"
 NO_CODE_WORDS = "Taken over without an activation code: neither the file nor the licence service says it."
 OUTCOMES = ("line", "subscriber_id", "account", "sku", "seats", "outcome", "code", "sentence", "subscription")
 """The columns of `sheet`."""
@@ -27,16 +29,24 @@ def sheet(takeover: Takeover) -> Iterator[tuple[object, ...]]:
         .values_list("position", "subscriber_id", "told", "outcome", "code", "sentence", "subscription_id")
     )
     for position, subscriber_id, told, outcome, code, sentence, pk in values.iterator(chunk_size=5_000):
-        yield (
-            position, subscriber_id, safe(told["account"]), safe(told["sku"]), told["seats"],
-            _outcome(outcome, code), code, safe(sentence), f"SUB-{pk:06d}" if pk else "",
-        )  # fmt: skip
+        yield as_cells(position, subscriber_id, told, outcome, code, sentence, f"SUB-{pk:06d}" if pk else "")
+
+
+def as_cells(
+    position: int, subscriber_id: str, told: dict[str, Any], outcome: str, code: str, sentence: str,
+    subscription: str = "",
+) -> tuple[object, ...]:  # fmt: skip
+    """One line under `OUTCOMES`."""
+    return (
+        position, subscriber_id, safe(told["account"]), safe(told["sku"]), told["seats"], _outcome(outcome, code), code,
+        safe(sentence), subscription,
+    )  # fmt: skip
 
 
 def _outcome(outcome: str, code: str) -> str:
     if code == lifecycle.ALREADY_HERE:
         return "already here"
-    return "taken over" if outcome == TakeoverOutcome.TAKEN else outcome
+    return "taken over" if outcome == TakeoverOutcome.TAKEN else str(outcome)
 
 
 def reasons(takeover: Takeover) -> dict[str, Reason]:

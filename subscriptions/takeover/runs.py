@@ -23,7 +23,7 @@ from subscriptions.reconciliation import VendorSilent
 from subscriptions.takeover.companies import Companies, NewCompanies
 from subscriptions.takeover.lines import Base, Line
 from subscriptions.takeover.looking import Desk, Found, Pending
-from subscriptions.takeover.results import NO_CODE, NO_CODE_WORDS
+from subscriptions.takeover.results import CAN, NO_CODE, NO_CODE_WORDS, as_cells
 from subscriptions.vendors.port import Secret
 
 log = structlog.get_logger(__name__)
@@ -52,6 +52,8 @@ class Preview:
     without_code: int = 0
     each_period: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
     """What one period of all those that can costs here, by currency."""
+    chunk: list[tuple[object, ...]] = field(default_factory=list)
+    """The rows that were looked at last, as lines of a CSV file under `results.OUTCOMES`."""
 
 
 def preview(base: Base, *, asks_vendor: bool, new: NewCompanies | None = None) -> Iterator[Preview]:
@@ -78,14 +80,18 @@ def preview(base: Base, *, asks_vendor: bool, new: NewCompanies | None = None) -
 def _add(found: Preview, lines: Sequence[Line], pending: Pending) -> None:
     settled = pending.settled()
     prices = quotes.load((), {one.sku for one in settled if isinstance(one, Running)})
+    found.chunk = []
     for line, one, ours in zip(lines, settled, pending.ours, strict=True):
         found.rows += 1
         named = f"line {line.position}"
         if isinstance(one, NotAllowed):
             Reason.add(found.cannot, one.code, named, one.sentence)
+            refused = TakeoverOutcome.REFUSED
+            found.chunk.append(as_cells(line.position, line.subscriber_id, line.told, refused, one.code, one.sentence))
         elif isinstance(ours, Subscription):
             words = f"{one.account}, {one.seats:,} seats of {one.sku.code}"
             Reason.add(found.can, one.status, named, words)
+            found.chunk.append(as_cells(line.position, line.subscriber_id, line.told, CAN, "", f"As {one.status}."))
             found.without_code += one.code is None
             found.each_period[ours.currency] += prices.terms_of(ours).line(one.seats)
 

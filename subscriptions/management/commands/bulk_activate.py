@@ -11,6 +11,7 @@ class Command(BulkCommand):
     help = "Activate many suspended subscriptions. Without --apply it only shows how many can be, and why others not."
     stem = "activate"
     example = "uv run manage.py bulk_activate --status suspended"
+    asks_about_plans = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)

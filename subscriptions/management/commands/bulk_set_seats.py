@@ -15,6 +15,7 @@ class Command(BulkCommand):
     stem = lifecycle.SET_SEATS
     example = "printf 'subscription,seats\\nSUB-000001,30\\nSUB-000002,12\\n' | uv run manage.py bulk_set_seats -"
     seats = True
+    asks_about_plans = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         super().add_arguments(parser)

@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from subscriptions import actions, clock, lifecycle, pricing, takeover
 from subscriptions.actions import NotAllowed
 from subscriptions.bulk import Reason
 from subscriptions.management.outfile import whole
-from subscriptions.management.rows_command import RowsCommand, check_writable, opened, whole_number
+from subscriptions.management.rows_command import RowsCommand, check_writable, not_done, opened, whole_number
 from subscriptions.management.telling import INTERRUPTED, MISUSED
 from subscriptions.models import Language, Takeover, TakeoverStatus
 from subscriptions.reconciliation import VendorSilent
@@ -54,8 +54,16 @@ class Command(RowsCommand):
         doing = parser.add_argument_group("doing it")
         doing.add_argument("--apply", action="store_true", help="do it, and do not only show it")
         doing.add_argument("--reason", default="", help="why; kept with every subscription")
-        doing.add_argument("--max-failures", type=whole_number, metavar="N", help="stop when N rows have failed")
-        doing.add_argument("--out", type=Path, metavar="FILE", help="write a CSV file with the outcome of each row")
+        doing.add_argument(
+            "--max-failures",
+            type=whole_number,
+            metavar="N",
+            help="stop when N rows were refused, counted from this call on",
+        )
+        doing.add_argument(
+            "--out", type=Path, metavar="FILE",
+            help="write a CSV file with the outcome of each row, or, without --apply, what would become of it",
+        )  # fmt: skip
         doing.add_argument("--resume", type=whole_number, metavar="RUN", help="go on with one that was interrupted")
         columns = [f"  {name:<16} {about}" for name, about in takeover.COLUMNS.items()]
         parser.epilog = "\n".join(
@@ -107,10 +115,15 @@ class Command(RowsCommand):
     def _show(self, base: Base, new: NewCompanies | None, options: dict[str, Any]) -> None:
         found = takeover.Preview()
         asks = not options["no_vendor_check"]
+        out: Path | None = options["out"]
         try:
-            with self._progress("Looking", None) as reached:
+            with self._progress("Looking", None) as reached, whole(out) if out else nullcontext() as stream:
+                if stream:
+                    stream.writelines(row.encode() for row in written([takeover.OUTCOMES]))
                 for found in takeover.preview(base, asks_vendor=asks, new=new):
                     reached(found.rows)
+                    if stream:
+                        stream.writelines(row.encode() for row in written(found.chunk, mark=""))
         except VendorSilent as silent:
             raise CommandError(f"{silent.sentence} Nothing was done. Look again later.") from None
         self._say(f"{found.rows:,} rows: {base.words}. {'Each was read' if asks else 'None was read'} at the vendor.")
@@ -127,6 +140,8 @@ class Command(RowsCommand):
         if found.cannot:
             self._say(f"{sum(one.count for one in found.cannot.values()):>9,}  cannot")
             self._reasons(dict(sorted(found.cannot.items(), key=lambda one: -one[1].count)))
+        if out:
+            self._say(f"What would become of each row is in {out}.")
         self._say('Nothing was done. With --from NAME --apply --reason "...", those that can are taken over.')
 
     # --- doing -------------------------------------------------------------------------------------------------------
@@ -171,7 +186,7 @@ class Command(RowsCommand):
             raise CommandError(f"The database failed: {said}. What was done stays done. Go on with: {again}") from None
         failed = self._tell(run, options["out"])
         if run.status == TakeoverStatus.STOPPED:
-            raise CommandError(f"Stopped: {options['max_failures']:,} rows have failed. Go on with: {again}")
+            raise CommandError(f"Stopped: {not_done(options['max_failures'])} Go on with: {again}")
         if failed:
             raise CommandError(f"{failed:,} of {run.total:,} rows were not taken over.")
 

@@ -15,12 +15,12 @@ from subscriptions import actions, filters, gateways, pricing, reconciliation
 from subscriptions.actions import NotAllowed
 from subscriptions.filters import BadFilter
 from subscriptions.management.outfile import whole
-from subscriptions.management.rows_command import check_writable
+from subscriptions.management.rows_command import check_writable, whole_number
 from subscriptions.management.telling import INTERRUPTED, MISUSED, TellingCommand
 from subscriptions.models import DriftField, Product, ReconciliationRun, Subscription
 from subscriptions.reconciliation import Overtaken, VendorSilent, in_words
 from subscriptions.reconciliation.known import LONGEST
-from subscriptions.sheets import BadSheet, Sheet, safe, written
+from subscriptions.sheets import BadSheet, Sheet, instant, safe, written
 
 _SHOWN = 10
 _COLUMNS = (
@@ -43,7 +43,7 @@ class Command(TellingCommand):
             "--where", action="append", default=[], metavar="WORD=VALUE",
             help=f"only those that all of these find, as BSS narrows its list: {', '.join(filters.of(Subscription))}",
         )  # fmt: skip
-        parser.add_argument("--resume", type=int, metavar="RUN", help="go on with a run that was interrupted")
+        parser.add_argument("--resume", type=whole_number, metavar="RUN", help="go on with a run that was interrupted")
         parser.add_argument(
             "--known", type=Path, metavar="FILE",
             help="the vendor's whole billing report: a CSV file in UTF-8 with a column subscriber_id. Those that we do "
@@ -169,5 +169,5 @@ def _worklist() -> Iterator[tuple[object, ...]]:
             f"SUB-{pk:06d}" if pk else "", safe(subscriber_id), safe(company or ""), safe(product or ""),
             DriftField(field).label, safe(in_words(field, ours)), safe(in_words(field, theirs)), currency,
             pricing.rounded(amount, currency) if currency else "",
-            found.isoformat(timespec="seconds"), seen.isoformat(timespec="seconds"),
+            instant(found), instant(seen),
         )  # fmt: skip
