@@ -179,6 +179,23 @@ def test_stopped_while_it_reads_a_report_it_says_how_to_go_on(three, emulator, r
     billed = report("LEGACY-1")
     said = refusal("--known", billed, code=1)
     assert said.endswith(f"reconcile --resume {the_run().pk} --known {billed} --vendor kaspersky")
+    # Without the report, what only that names would silently be left out.
+    said = refusal("--resume", the_run().pk, code=2)
+    assert said == (
+        f"Run {the_run().pk} has not read the report of kaspersky to its end: give it again, with --known FILE "
+        "--vendor kaspersky."
+    )
+    assert the_run().status == "stopped"
+    emulator.control.put_subscriber("LEGACY-1", product="OLD", seats=40)
+    assert "LEGACY-1: unknown here" in reconcile("--resume", the_run().pk, "--known", billed)
+
+
+def test_a_report_that_was_read_to_its_end_is_not_asked_for_again(three, emulator, report):
+    emulator.control.add_fault("html-500", nth=2)
+    refusal("--known", report("LEGACY-1"), code=1)
+    assert (the_run().status, the_run().report) == ("stopped", "")
+    reconcile("--resume", the_run().pk)
+    assert the_run().status == "done"
 
 
 def test_a_worklist_that_cannot_be_written_leaves_the_old_file(three, tmp_path, monkeypatch):

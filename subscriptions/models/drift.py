@@ -42,6 +42,10 @@ class ReconciliationRun(models.Model):
     again = models.PositiveIntegerField(default=0, editable=False)
     gone = models.PositiveIntegerField(default=0, editable=False)
     said = models.TextField(blank=True, editable=False, help_text="Why it stopped.")
+    report = models.CharField(
+        max_length=64, blank=True, db_default="", editable=False,
+        help_text="Vendor whose billing report is still to be looked through.",
+    )  # fmt: skip
 
     class Meta:
         ordering = ["-id"]

@@ -32,11 +32,11 @@ def look_for_strangers(vendor: str, subscriber_ids: Iterable[str], run: Reconcil
         _note(vendor, list({one.upper(): one for one in some}.values()), run)
         looked_at += len(some)
         yield looked_at
-    if not looked_at:
-        # A report without rows is a mistake, and says nothing about what was in the one before.
-        return
-    gone = _open(vendor).filter(seen_at__lt=run.started_at)
-    gone.update(ended_at=clock.now(), ending=DriftEnding.GONE)
+    # A report without rows is a mistake, and says nothing about what was in the one before.
+    if looked_at:
+        gone = _open(vendor).filter(seen_at__lt=run.started_at)
+        gone.update(ended_at=clock.now(), ending=DriftEnding.GONE)
+    ReconciliationRun.objects.filter(pk=run.pk).update(report="")
 
 
 def _note(vendor: str, ids: list[str], run: ReconciliationRun) -> None:

@@ -43,8 +43,12 @@ class Overtaken(Exception):  # noqa: N818 - a state of the run, with a sentence 
         super().__init__(self.sentence)
 
 
-def begin(*, words: Iterable[tuple[str, str]] = (), actor: User | None, audience: str) -> ReconciliationRun:
+def begin(
+    *, words: Iterable[tuple[str, str]] = (), actor: User | None, audience: str, report: str = ""
+) -> ReconciliationRun:
     """Write a run down; nothing is read yet. `words` narrow it as a list of subscriptions.
+
+    `report` is the vendor whose billing report is to be looked through as well, by `look_for_strangers`.
 
     Raises BadFilter, and NotAllowed (`under_way`) while another one runs.
     """
@@ -54,7 +58,7 @@ def begin(*, words: Iterable[tuple[str, str]] = (), actor: User | None, audience
     try:
         with transaction.atomic():
             return ReconciliationRun.objects.create(
-                words=chosen, actor=actor, audience=audience, started_at=at, moved_at=at,
+                words=chosen, actor=actor, audience=audience, started_at=at, moved_at=at, report=report,
                 last=last.aggregate(last=Max("pk"))["last"] or 0,
             )  # fmt: skip
     except IntegrityError as clash:

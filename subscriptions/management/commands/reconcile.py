@@ -67,7 +67,7 @@ class Command(TellingCommand):
         try:
             # A file that is wrong is found out before anything is read, and not after an hour.
             total = sum(1 for _ in _ids(known)) if known else 0
-            run = self._run(where, resume)
+            run = self._run(where, resume, vendor if known else "")
         except (BadFilter, BadSheet, NotAllowed) as refused:
             raise CommandError(str(getattr(refused, "sentence", refused)), returncode=MISUSED) from None
         self._say(f"Run {run.pk}{' goes on' if resume else ''}.")
@@ -83,12 +83,18 @@ class Command(TellingCommand):
         if run.unanswered:
             raise CommandError(f"{run.unanswered:,} records could not be read. See the log.")
 
-    def _run(self, where: list[str], resume: int | None) -> ReconciliationRun:
+    def _run(self, where: list[str], resume: int | None, report: str) -> ReconciliationRun:
         if resume is None:
-            return reconciliation.begin(words=filters.parse(where), actor=None, audience=actions.COMMAND)
+            return reconciliation.begin(words=filters.parse(where), actor=None, audience=actions.COMMAND, report=report)
         run = ReconciliationRun.objects.filter(pk=resume).first()
         if run is None:
             raise CommandError(f"There is no run {resume}.", returncode=MISUSED)
+        if run.report and run.report != report:
+            raise CommandError(
+                f"Run {run.pk} has not read the report of {run.report} to its end: give it again, with --known FILE "
+                f"--vendor {run.report}.",
+                returncode=MISUSED,
+            )
         reconciliation.take_up(run)
         return run
 
