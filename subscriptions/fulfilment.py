@@ -36,6 +36,9 @@ UPKEEP_FIRST = 100
 # Done belongs here too: an order that is still open after it had an answer that came too late to be applied.
 _SAYS_DONE = (Outcome.ALREADY_DONE, Outcome.DONE)
 _UNSETTLED = (Outcome.UNKNOWN, *_SAYS_DONE)
+UNKNOWN_THERE = (port.NOT_FOUND, "5")
+"""Codes of answers that say surely that the vendor has no such subscriber: to a read, and to a sending."""
+GET_DETAILS = "The licence service does not know this subscription. Get details, then take theirs."
 _DATABASE_TROUBLE = (OperationalError, InterfaceError)
 
 
@@ -146,10 +149,11 @@ def judge_write(order: Order, earlier: Sequence[VendorCall], call: VendorCall, a
             return result(Verdict.COMPLETE, code=answer.activation_code)
         case Outcome.REJECTED | Outcome.UNSUPPORTED if order.abandoned:
             # Failed would say that the vendor has nothing, which is surely true of an unknown subscriber only.
-            gone = answer.code in (port.NOT_FOUND, "5")
+            gone = answer.code in UNKNOWN_THERE
             return result(Verdict.COMPLETE) if gone else result(Verdict.HOLD, message=refusal_words(answer))
         case Outcome.REJECTED | Outcome.UNSUPPORTED:
-            return result(Verdict.FAIL, message=refusal_words(answer))
+            way_out = f". {GET_DETAILS}" if is_gone(order, answer.code) else ""
+            return result(Verdict.FAIL, message=f"{refusal_words(answer)}{way_out}")
         case Outcome.CREDENTIALS:
             again = _later(at, settings.VENDOR_PING_EVERY)
             return result(Verdict.RELEASE, again_at=again, message="The licence service does not let us in.")
@@ -187,6 +191,11 @@ def judge_read(order: Order, subscription: Subscription, call: VendorCall, answe
     return Result(
         call.pk, order.pk, subscription.pk, answer, Verdict.AGAIN, proof, again_at=at, message=order.outcome_message
     )
+
+
+def is_gone(order: Order, code: str) -> bool:
+    """Does this answer to the order say that the vendor has lost what it would change? A start is there to make it."""
+    return code in UNKNOWN_THERE and order.action != actions.START.stem
 
 
 def refusal_words(answer: Answer) -> str:

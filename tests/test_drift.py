@@ -111,8 +111,8 @@ def test_ends_are_dates(cast, at_vendor):
 
 
 @pytest.mark.parametrize(("status", "started", "drift"), [
-    ("pending", False, False), ("failed", False, False), ("cancelled", False, False), ("cancelled", True, True),
-    ("active", True, True),
+    ("pending", False, False), ("failed", False, False), ("cancelled", False, False), ("cancelled", True, False),
+    ("active", True, True), ("suspended", True, True), ("ending", True, True), ("expired", True, True),
 ])  # fmt: skip
 def test_unknown_there(status, started, drift, cast, emulator):
     SubscriptionFactory(account=cast.acme, status=status, **({} if started else {"started_at": None}))
@@ -127,6 +127,7 @@ def test_money_at_stake(cast, at_vendor):
     by_year = at_vendor(SubscriptionFactory(account=cast.acme, sku=yearly), seats=30)
     runs_there = at_vendor(SubscriptionFactory(account=cast.acme, sku=yearly, status="cancelled"), status="Started")
     over_there = SubscriptionFactory(account=cast.acme, sku=yearly, status="cancelled")
+    at_vendor(over_there, status="HardCancelled", product="OTHER")
     unpriced = at_vendor(SubscriptionFactory(account=cast.acme, sku=SKUFactory(prices={})), seats=30)
     outside = at_vendor(SubscriptionFactory(account=cast.acme, sku=yearly), seats=9_000)
     reconcile()
@@ -247,6 +248,7 @@ BOTH_WAYS = [
     (paused, "status", "Paused", "suspended", "Started"),
     (more_seats, "seats", "30", "active", "Started"),
     (cancelled, "status", "HardCancelled", "cancelled", None),
+    (deleted, "existence", "No", "cancelled", None),
 ]
 
 
@@ -262,7 +264,7 @@ def test_settled_by_an_order(stem, change, field, theirs, taken, pushed, subscri
         )
 
     if stem == "push_ours" and pushed is None:
-        with pytest.raises(NotAllowed, match="for good"):
+        with pytest.raises(NotAllowed, match=r"for good|cannot be brought back"):
             settle()
         assert len(found()) == 1
         return
@@ -293,6 +295,75 @@ def test_an_order_that_failed_settles_nothing(subscription, cast, emulator, drai
     drain()
     assert Order.objects.get(pk=order.pk).status == "failed"
     assert found() == [("seats", "25", "30")]
+
+
+@pytest.fixture
+def gone(subscription, cast, emulator):
+    """Active here and forgotten there, and what takes that over."""
+    emulator.control.delete(subscription.subscriber_id)
+    reconcile()
+
+    def take():
+        return reconciliation.settle(
+            fresh(subscription), "existence", "take_theirs", shown_theirs="No", actor=cast.operator, audience=BSS,
+            reason="It is gone",
+        )  # fmt: skip
+
+    return subscription, take
+
+
+@pytest.mark.parametrize("status", ["active", "suspended", "ending", "expired"])
+def test_taking_that_it_is_unknown_there_cancels_it_without_a_word_to_the_vendor(status, cast, emulator):
+    days = {"ending": 9, "expired": -9}.get(status)
+    one = SubscriptionFactory(account=cast.acme, status=status, ends_at=clock.now() + timedelta(days) if days else None)
+    planned = OrderFactory(
+        subscription=one, status="scheduled", action="decrease", before={"Seats": 25}, after={"Seats": 20}
+    )
+    order = reconciliation.settle(
+        fresh(one), "existence", "take_theirs", shown_theirs="No", actor=cast.operator, audience=BSS, reason="Gone"
+    )
+    ours = fresh(one)
+    assert (order.status, order.before, order.after) == ("completed", {"Status": status}, {"Status": "cancelled"})
+    assert (ours.status, ours.cancelled_at, ours.ends_at) == ("cancelled", order.finished_at, order.finished_at)
+    assert not order.charges.exists()
+    assert Order.objects.get(pk=planned.pk).status == "withdrawn"
+    assert set(VendorCall.objects.values_list("purpose", flat=True)) == {"details"}
+    assert (reconcile().found, found()) == (0, [])
+
+
+def test_a_cancel_of_what_is_unknown_there_fails_and_says_what_to_do(gone, cast, drain):
+    subscription, take = gone
+    order = lifecycle.place(Wish(subscription.pk, "cancel", reason="x"), actor=cast.operator, audience=BSS)
+    with pytest.raises(NotAllowed) as refused:
+        take()
+    assert refused.value.code == "order_open"
+    drain()
+    order = Order.objects.get(pk=order.pk)
+    assert (order.status, order.outcome_code, fresh(subscription).status) == ("failed", "5", "active")
+    assert order.outcome_message.endswith("does not know this subscription. Get details, then take theirs.")
+    assert take().status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("fault", "more"),
+    [("html-500", {}), ("http-503", {}), ("item-error", {"code": 99}), ("item-error", {"code": 2})],
+)
+def test_only_the_vendor_itself_can_say_that_it_is_unknown_there(fault, more, gone, emulator):
+    subscription, take = gone
+    emulator.control.add_fault(fault, count=9, **more)
+    with pytest.raises(NotAllowed) as refused:
+        take()
+    assert refused.value.code == "vendor_silent"
+    assert (fresh(subscription).status, Order.objects.exists()) == ("active", False)
+
+
+def test_what_is_known_there_again_is_not_cancelled_here(gone, at_vendor):
+    subscription, take = gone
+    at_vendor(subscription)
+    with pytest.raises(NotAllowed) as refused:
+        take()
+    assert refused.value.code == "other_there"
+    assert fresh(subscription).status == "active"
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------

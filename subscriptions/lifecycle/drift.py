@@ -8,7 +8,8 @@ from django.db import connection
 from subscriptions import actions
 from subscriptions.models import DriftEnding, DriftField, Order, OrderStatus
 
-_FIELDS = {"Seats": DriftField.SEATS, "Status": DriftField.STATUS}
+# A licence that is unknown there has no status, so that of ours is what settles it.
+_FIELDS = {"Seats": (DriftField.SEATS,), "Status": (DriftField.STATUS, DriftField.EXISTENCE)}
 SETTLING = (actions.TAKE_THEIRS.stem, actions.PUSH_OURS.stem)
 """Stems of the orders that settle a difference."""
 
@@ -19,11 +20,11 @@ def end_settled(orders: Iterable[Order], at: datetime) -> None:
     The caller holds the locks of their subscriptions.
     """
     settled = [
-        (order.subscription_id, str(_FIELDS[name]), order.pk)
+        (order.subscription_id, str(field), order.pk)
         for order in orders
         if order.action in SETTLING and order.status == OrderStatus.COMPLETED
         for name in order.after
-        if name in _FIELDS
+        for field in _FIELDS.get(name, ())
     ]
     if not settled:
         return

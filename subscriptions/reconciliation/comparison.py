@@ -68,15 +68,12 @@ class Ours(NamedTuple):
     seats: int
     product: str
     ends_at: datetime | None
-    started: bool
-    """Was it ever provisioned?"""
 
 
 def of(subscription: Subscription) -> Ours:
     """Needs `sku` loaded."""
     return Ours(
-        subscription.status, subscription.seats, subscription.sku.vendor_product_id, subscription.ends_at,
-        subscription.started_at is not None,
+        subscription.status, subscription.seats, subscription.sku.vendor_product_id, subscription.ends_at
     )  # fmt: skip
 
 
@@ -86,9 +83,7 @@ def differing(ours: Ours, details: Details | None, at: datetime) -> tuple[DriftF
     It runs for each subscription every night, and makes no sentence.
     """
     if details is None:
-        # What was given up before it was provisioned is cancelled, and nobody there ever knew it.
-        unknown_is_right = ours.status in _UNKNOWN or (ours.status == S.CANCELLED and not ours.started)
-        return () if unknown_is_right else (DriftField.EXISTENCE,)
+        return () if ours.status in _UNKNOWN else (DriftField.EXISTENCE,)
     found = []
     status_agrees = actions.expected_at_vendor(ours.status, details, at)
     if not status_agrees:
@@ -105,7 +100,8 @@ def differing(ours: Ours, details: Details | None, at: datetime) -> tuple[DriftF
     return tuple(found)
 
 
-_UNKNOWN = frozenset({S.PENDING, S.FAILED})
+# What is cancelled runs nowhere, whether the vendor keeps a record of it, has forgotten it or never had one.
+_UNKNOWN = frozenset({S.PENDING, S.FAILED, S.CANCELLED})
 _RUNNING = frozenset({S.ACTIVE, S.SUSPENDED, S.ENDING, S.EXPIRED})
 # Vendors keep whole seconds.
 _SAME_INSTANT = timedelta(seconds=1)
@@ -141,9 +137,8 @@ def compare(subscription: Subscription, record: dict[str, Any]) -> tuple[Differe
 def _existence_line(subscription: Subscription, *, differs: bool) -> Difference:
     return Difference(
         "existence", "Known there", "Yes" if differs else "No", "No", differs,
-        take_refusal=NotAllowed(
-            "unknown_there", "Nothing to take: the licence service does not know this subscription."
-        ),
+        # What is theirs is nothing, and what has none is over.
+        take={"Status": str(S.CANCELLED)} if differs else None,
         push_refusal=NotAllowed("gone_there", "A licence that is gone cannot be brought back. Start a new one."),
     )  # fmt: skip
 

@@ -132,13 +132,11 @@ class _Row:
 def _next(run: ReconciliationRun) -> list[_Row]:
     chosen = filters.narrow(Subscription.objects.all(), [(name, typed) for name, typed in run.words])
     rows = chosen.filter(pk__gt=run.position, pk__lte=run.last).order_by("pk")[: settings.VENDOR_READ_TOGETHER]
-    values = list(
-        rows.values_list("pk", "version", "subscriber_id", "sku_id", "status", "seats", "ends_at", "started_at")
-    )
+    values = list(rows.values_list("pk", "version", "subscriber_id", "sku_id", "status", "seats", "ends_at"))
     skus = _skus({sku for _, _, _, sku, *_ in values})
     return [
-        _Row(pk, version, skus[sku][0], subscriber, Ours(status, seats, skus[sku][1], ends_at, started is not None))
-        for pk, version, subscriber, sku, status, seats, ends_at, started in values
+        _Row(pk, version, skus[sku][0], subscriber, Ours(status, seats, skus[sku][1], ends_at))
+        for pk, version, subscriber, sku, status, seats, ends_at in values
     ]
 
 
