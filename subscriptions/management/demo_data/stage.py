@@ -12,6 +12,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from subscriptions import clock, lifecycle
 from subscriptions.models import Order
+from subscriptions.notifications import gathering
 from subscriptions.vendors.emulator.control import Control
 
 
@@ -92,13 +93,21 @@ class Stage:
         self._sends_mails = True
 
     def _send_mails(self) -> None:
-        while self._sends_mails and (jobs := _waiting("mail")):
-            for job in jobs:
-                _run(job)
+        if not self._sends_mails:
+            return
+        _run_all("mail")
+        gathering.gather(timestamp=0)
+        _run_all("mail")
 
 
 def _waiting(queue: str) -> list[Any]:
     return list(ProcrastinateJob.objects.filter(queue_name=queue, status="todo").order_by("-priority", "id"))
+
+
+def _run_all(queue: str) -> None:
+    while jobs := _waiting(queue):
+        for job in jobs:
+            _run(job)
 
 
 def _run(job: ProcrastinateJob) -> None:
@@ -108,9 +117,10 @@ def _run(job: ProcrastinateJob) -> None:
 
 
 def _next_due(after: datetime) -> datetime | None:
-    """The first instant later than this one at which something falls due by itself, or is to be tried again."""
+    """The first instant later than this one at which something falls due by itself, is to be tried again or told."""
+    values: dict[str, Any] = {"after": after, "quiet": gathering.QUIET}
     with connection.cursor() as cursor:
-        cursor.execute(_NEXT_DUE, {"after": after})
+        cursor.execute(_NEXT_DUE, values)
         [found] = cursor.fetchone()
     return found
 
@@ -120,6 +130,8 @@ SELECT least(
     (SELECT min(next_due_at) FROM subscriptions_subscription WHERE next_due_at > %(after)s),
     (SELECT min(due_at) FROM subscriptions_order WHERE status = 'scheduled' AND due_at > %(after)s),
     (SELECT min(next_attempt_at) FROM subscriptions_order
-     WHERE status IN ('placed', 'in_progress') AND next_attempt_at > %(after)s)
+     WHERE status IN ('placed', 'in_progress') AND next_attempt_at > %(after)s),
+    (SELECT max(e.at) + %(quiet)s FROM subscriptions_notice n JOIN subscriptions_event e ON e.id = n.event_id
+     WHERE n.gathered AND n.letter IS NULL HAVING max(e.at) + %(quiet)s > %(after)s)
 )
 """
