@@ -284,7 +284,7 @@ def test_customer_changes_seats_and_staff_see_it(seeded):
 
 def test_a_command_beside_it_meets_its_database_and_its_emulator(seeded):
     demo = seeded.running()
-    line = re.search(r"Commands beside it +(SEATDESK_DEMO_DATA=\S+) uv run (manage\.py reconcile)", demo.said())
+    line = re.search(r"Commands beside it +(SEATDESK_DEMO_DATA=\S+) uv run (manage\.py reconcile)", seeded.first)
     name, folder = line[1].split("=")
     beside = subprocess.run(
         [sys.executable, *line[2].split()], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
@@ -356,9 +356,14 @@ def test_time_moves_on(seeded):
         " WHERE c.order_id IS NULL AND c.booked_at > %s", since,
     )  # fmt: skip
     assert late < timedelta(hours=1)
-    told = moved.rows("SELECT kind FROM subscriptions_notice WHERE sent_at > %s", since)
-    assert {("reminder",), ("ended",), ("trial",), ("done",)} <= set(told)
-    assert len(moved.mails()) - mails == len(told)
+    told = moved.rows("SELECT kind, coalesce(letter, id) FROM subscriptions_notice WHERE sent_at > %s", since)
+    assert {"reminder", "ended", "trial", "done"} <= {kind for kind, _ in told}
+    assert len(moved.mails()) - mails == len({letter for _, letter in told})
+    [(late,)] = moved.rows(
+        "SELECT max(n.sent_at - e.at) FROM subscriptions_notice n JOIN subscriptions_event e ON e.id = n.event_id"
+        " WHERE n.gathered AND n.sent_at > %s", since,
+    )  # fmt: skip
+    assert late < timedelta(hours=1)
 
     # People sign in, are quoted prices and place orders in the new time.
     pk = customer_increases_seats(moved, seats=38)
