@@ -108,11 +108,14 @@ def test_a_suspension_that_is_given_up_withdraws_it(begun, suspend, cast):
 def test_what_is_planned_already_must_be_discarded_for_it(begun, drain, suspend, cast):
     subscription = begun("2027-01-15")
     old = lifecycle.place(Wish(subscription.pk, "decrease", {"Seats": 20}), actor=cast.owner, audience=STOREFRONT)
-    for choice, code in (("", "order_scheduled"), ("keep", "cannot_keep")):
+    for choice, code, then in (
+        ("", "order_scheduled", "Say what becomes of it."),
+        ("keep", "cannot_keep", "It cannot be kept beside this."),
+    ):
         with pytest.raises(NotAllowed) as refused:
             suspend(subscription, "2027-02-01", planned=choice)
         assert refused.value.code == code
-        assert "A decrease to 20 seats is planned for 15 February 2027." in refused.value.sentence
+        assert refused.value.sentence == f"A decrease to 20 seats is planned for 15 February 2027. {then}"
     suspend(subscription, "2027-02-01", planned="discard")
     assert (fresh(old).status, planned(subscription).action) == ("withdrawn", "activate")
 

@@ -40,10 +40,10 @@ def take_place_of(
         return None
     if choices := planned_choices(about, action, planned=planned, after=wish.after):
         if wish.planned not in choices:
-            code = "order_scheduled" if not wish.planned else "cannot_keep"
-            raise NotAllowed(
-                code, f"{planned_words(scheduled, about.subscription)} Say what becomes of it.", order=scheduled
-            )
+            words = planned_words(scheduled, about.subscription)
+            if wish.planned:
+                raise NotAllowed("cannot_keep", f"{words} It cannot be kept beside this.", order=scheduled)
+            raise NotAllowed("order_scheduled", f"{words} Say what becomes of it.", order=scheduled)
         return scheduled if wish.planned == DISCARD else None
     return scheduled if _supersedes(action, wish, scheduled, about.subscription, planned=planned) else None
 
