@@ -129,6 +129,26 @@ def test_a_status_is_said_in_words_beside_the_vendors_own(cast, operator, at_ven
     assert "Our record says Active, the licence service says Ended for good." in page
 
 
+def test_what_is_unknown_there_can_be_cancelled_here(operator, subscription, emulator):
+    emulator.control.delete(subscription.subscriber_id)
+    said = "The licence service does not know this subscription. Take theirs cancels it here, for good."
+    page = operator.post(details(subscription))
+    assert said in text(page)
+    assert "A licence that is gone cannot be brought back." in text(page)
+    assert settle(subscription, "push_ours", "existence") not in page.content.decode()
+    form = operator.get(settle(subscription, "take_theirs", "existence"))
+    assert f"{said} Nothing is sent, charged or given back." in text(form)
+    check = operator.post(settle(subscription, "take_theirs", "existence", check=True), answers(shown_theirs="No"))
+    assert said in text(check)
+    assert "Our status Active Cancelled" in text(check)
+    assert f'button-danger">Cancel {subscription} here, for good</button>' in check.content.decode()
+    hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', check.content.decode()))
+    assert operator.post(settle(subscription, "take_theirs", "existence"), hidden).status_code == 302
+    ours = Subscription.objects.get()
+    assert (ours.status, ours.charges.count()) == ("cancelled", 0)
+    assert said not in text(operator.post(details(subscription)))
+
+
 def test_no_difference_nothing_to_settle(operator, subscription):
     operator.post(details(subscription))
     answer = operator.post(settle(subscription, "push_ours", "seats"), answers(shown_theirs="25"))

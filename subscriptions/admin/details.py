@@ -16,7 +16,7 @@ from subscriptions.admin.flow import ActionView, action_urls
 from subscriptions.admin.forms import SettleForm
 from subscriptions.admin.shortcut import Link
 from subscriptions.lifecycle import Proposal
-from subscriptions.models import Order
+from subscriptions.models import DriftField, Order, SubscriptionStatus
 from subscriptions.quotes import Pinned
 from subscriptions.reconciliation import Difference, Reading
 
@@ -52,9 +52,14 @@ def get_details(request: HttpRequest, pk: int) -> HttpResponse:
         differs=reading is not None and any(line.differs for line in reading.lines),
         blocked=blocked,
         way_out=shortcut.way_out(blocked, subscription) if blocked else None,
+        gone=reconciliation.GONE_THERE if reading and any(_is_gone(line) for line in reading.lines) else "",
         asked=asked,
     )
     return render(request, "admin/subscriptions/subscription/details.html", context)
+
+
+def _is_gone(line: Difference) -> bool:
+    return line.field == DriftField.EXISTENCE and line.differs
 
 
 def _ways(line: Difference, about: actions.Situation) -> list[dict[str, str]]:
@@ -133,13 +138,24 @@ class SettleView(ActionView):
     def context(self, title: str, **more: Any) -> dict[str, Any]:
         return shortcut.frame(self.request, self.about, title=title, current="details", **more)
 
+    def danger(self) -> bool:
+        return self.action is actions.TAKE_THEIRS and self._taken() == SubscriptionStatus.CANCELLED
+
+    def _taken(self) -> str:
+        """The status that *Take theirs* would write into our record, if any."""
+        return str((self.line.take or {}).get("Status", "")) if self.line else ""
+
     def title(self) -> str:
+        if self.line and _is_gone(self.line):
+            return f"{self.action.label}: cancel what is unknown there"
         label = self.line.label.lower() if self.line else self.field
         return f"{self.action.label}: {label}"
 
     def consequence(self) -> str:
         if self.line is None:
             return ""
+        if _is_gone(self.line):
+            return f"{reconciliation.GONE_THERE} Nothing is sent, charged or given back."
         if self.action is actions.TAKE_THEIRS:
             return (
                 f"Our record says {self.line.ours}, the licence service says {self.theirs}. "
@@ -153,6 +169,9 @@ class SettleView(ActionView):
     def changes(self, form: Form) -> list[tuple[str, str, str]]:
         if self.line is None:
             return []
+        if _is_gone(self.line):
+            ours = self.subscription.get_status_display()
+            return [("Our status", ours, str(SubscriptionStatus(self._taken()).label))]
         if self.action is actions.TAKE_THEIRS:
             return [(f"Our {self.line.label.lower()}", self.line.ours, self.theirs)]
         return [(f"{self.line.label} at the licence service", self.theirs, self.line.ours)]
@@ -164,6 +183,8 @@ class SettleView(ActionView):
         ]
 
     def button(self, form: Form) -> str:
+        if self.line and _is_gone(self.line):
+            return f"Cancel {self.subscription} here, for good"
         label = self.line.label.lower() if self.line else self.field
         if self.action is actions.TAKE_THEIRS:
             return f"Take their {label} for {self.subscription}"

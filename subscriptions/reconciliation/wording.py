@@ -12,6 +12,8 @@ _THEIRS: dict[str, str] = {
     VendorStatus.SOFT_CANCELLED: "Set to end",
     VendorStatus.HARD_CANCELLED: "Ended for good",
 }
+GONE_THERE = "The licence service does not know this subscription. Take theirs cancels it here, for good."
+"""What whoever settles a difference of `existence` must have read."""
 _KNOWN = {"Yes": "Known", "No": "Not known"}
 
 
