@@ -158,6 +158,16 @@ def test_the_list_says_what_the_vendor_says_in_words(subscription, operator):
     assert "HardCancelled" not in page
 
 
+def test_the_list_says_what_taking_an_unknown_licence_does_and_separates_thousands(subscription, operator):
+    DriftFactory(subscription=subscription, field="existence", ours="Yes", theirs="No")
+    DriftFactory(subscription=subscription, field="seats", ours="25", theirs="9000")
+    page = operator.get(LIST).content.decode()
+    assert "Not known<small>Take theirs cancels it here, for good.</small>" in page
+    assert ">9,000</td>" in page
+    Drift.objects.filter(field="existence").update(ended_at=clock.now(), ending="gone")
+    assert "for good" not in operator.get(LIST, {"ending": "gone"}).content.decode()
+
+
 def test_the_page_says_when_all_was_compared(subscription, operator):
     run = reconcile()
     page = " ".join(operator.get(LIST).content.decode().split())

@@ -20,7 +20,7 @@ from subscriptions.admin.bulk import SETTLING, Act
 from subscriptions.admin.lists import NarrowedAdmin, NarrowedChangeList, ReadOnlyAdmin, key
 from subscriptions.bulk import Drifting
 from subscriptions.filters import BadFilter
-from subscriptions.models import Drift, ReconciliationRun, ReconciliationStatus
+from subscriptions.models import Drift, DriftField, ReconciliationRun, ReconciliationStatus
 
 _SHAPES = {
     ReconciliationStatus.RUNNING: "in_progress",
@@ -75,6 +75,13 @@ def tick(row: Drift) -> SafeString:
     )
 
 
+def _said(field: str, noted: str) -> str:
+    """As a person reads it; a file has the same number without a separator."""
+    if field == DriftField.SEATS and noted.isdecimal():
+        return f"{int(noted):,}"
+    return reconciliation.in_words(field, noted)
+
+
 @admin.register(Drift)
 class DriftAdmin(NarrowedAdmin):
     list_display = ("where", "what", "here", "there", "stake_since")
@@ -119,11 +126,14 @@ class DriftAdmin(NarrowedAdmin):
 
     @admin.display(description="Ours")
     def here(self, row: Drift) -> str:
-        return reconciliation.in_words(row.field, row.ours)
+        return _said(row.field, row.ours)
 
     @admin.display(description="Theirs")
-    def there(self, row: Drift) -> str:
-        return reconciliation.in_words(row.field, row.theirs)
+    def there(self, row: Drift) -> str | SafeString:
+        said = _said(row.field, row.theirs)
+        if row.field == DriftField.EXISTENCE and row.ended_at is None:
+            return format_html("{}<small>{}</small>", said, "Take theirs cancels it here, for good.")
+        return said
 
     @admin.display(description="At stake a month")
     def stake_since(self, row: Drift) -> SafeString:
