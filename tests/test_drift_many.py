@@ -109,6 +109,29 @@ def test_push_ours_of_many(six, cast, drain, emulator):
     assert "sent only with a change of the SKU" in rows[six["product"].pk].sentence
 
 
+def test_of_those_that_are_unknown_there_the_page_says_that_they_are_cancelled_here(
+    six, cast, drain, emulator, signed_in
+):
+    for name in ("product", "too many"):
+        emulator.control.delete(six[name].subscriber_id)
+    reconcile()
+    run = draft("take_theirs", cast.operator)
+    assert seen(run)[0] == 4
+    assert bulk.preview_of(run).gone["existence"].count == 2
+    assert bulk.Preview.from_json(bulk.preview_of(run).to_json()) == bulk.preview_of(run)
+    page = signed_in(cast.operator).get(f"/bss/subscriptions/bulkrun/{run.pk}/change/").content.decode()
+    assert "of them the licence service does not know. Take theirs cancels here, for good:" in page
+    assert "button-danger" in page
+    # Between the look and the deed it was restored there.
+    emulator.control.put_subscriber(
+        six["product"].subscriber_id, product=six["product"].sku.vendor_product_id, seats=25, status="Started"
+    )
+    rows = confirm(run, drain)
+    assert (rows[six["too many"].pk].outcome, fresh(six["too many"]).status) == ("placed", "cancelled")
+    assert (rows[six["product"].pk].code, fresh(six["product"]).status) == ("settled", "active")
+    assert not Drift.objects.filter(field="existence", ended_at=None).exists()
+
+
 def test_two_differences_of_one_subscription_are_settled_one_after_the_other(cast, at_vendor, drain, emulator):
     both = at_vendor(SubscriptionFactory(account=cast.acme, sku=SKUFactory()), status="Paused", seats=30)
     reconcile()

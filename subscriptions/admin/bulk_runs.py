@@ -295,6 +295,7 @@ def _before(request: HttpRequest, run: BulkRun, act: Act, form: BulkForm | None)
             {"count": f"{one.count:,}", "what": f"{what}:", "examples": _examples(one)} for what, one in seen.touched
         ],
         "cannot": _why_not(seen.cannot),
+        "danger": act.danger or bool(seen.gone),
         "button": button,
     }
 

@@ -17,7 +17,7 @@ from subscriptions.bulk.results import REFUSED, Reason, as_cells
 from subscriptions.bulk.selection import Line, Selection
 from subscriptions.bulk.wanted import CHUNK, Wanted
 from subscriptions.lifecycle import Placed, Wish
-from subscriptions.models import Order, OrderStatus, User
+from subscriptions.models import DriftField, Order, OrderStatus, User
 
 Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
@@ -44,6 +44,8 @@ class Preview:
     planned: dict[str, Reason] = field(default_factory=dict)
     """Of those that can, what is planned for them already and will not be as planned, by what becomes of it: the words
     of `lifecycle.becomes_of_planned`."""
+    gone: dict[str, Reason] = field(default_factory=dict)
+    """Of those that can, those that the vendor does not know, by the field of their drift."""
     read: tuple[datetime, datetime] | None = None
     """Of what settles drift: the first and the last reading of the vendor's records that it goes by."""
     at: datetime | None = None
@@ -70,8 +72,9 @@ class Preview:
 
     @property
     def touched(self) -> list[tuple[str, Reason]]:
-        """What becomes of planned changes, such as "of them have a planned change, which will not happen"."""
-        return [
+        """What else becomes of those that can, such as "of them have a planned change, which will not happen"."""
+        unknown = "of them the licence service does not know. Take theirs cancels here, for good"
+        return [(unknown, one) for one in self.gone.values()] + [
             (f"of them {'has' if one.count == 1 else 'have'} a planned change, {words}", one)
             for becomes, words in _BECOMES.items()
             if (one := self.planned.get(becomes))
@@ -91,6 +94,8 @@ class Preview:
                 dues.append(None)
                 continue
             Reason.add(self.can, result.order.status, named, _change(result.order))
+            if line.after.get("Difference") == DriftField.EXISTENCE:
+                Reason.add(self.gone, DriftField.EXISTENCE.value, named, _change(result.order))
             if result.planned and (becomes := lifecycle.becomes_of_planned(result)):
                 words = lifecycle.planned_words(result.planned, result.subscription)
                 Reason.add(self.planned, becomes, named, words)
@@ -116,6 +121,7 @@ class Preview:
             "due": {currency: str(amount) for currency, amount in self.due.items()},
             "later": {currency: str(amount) for currency, amount in self.later.items()},
             "planned": {becomes: reason.to_json() for becomes, reason in self.planned.items()},
+            "gone": {field: reason.to_json() for field, reason in self.gone.items()},
         }
         if self.read:
             kept["read"] = [at.isoformat() for at in self.read]
@@ -128,6 +134,7 @@ class Preview:
             {status: Reason.from_json(one) for status, one in kept.get("can", {}).items()},
             {code: Reason.from_json(one) for code, one in kept.get("cannot", {}).items()},
             planned={becomes: Reason.from_json(one) for becomes, one in kept.get("planned", {}).items()},
+            gone={field: Reason.from_json(one) for field, one in kept.get("gone", {}).items()},
             at=datetime.fromisoformat(kept["at"]) if "at" in kept else None,
         )
         if "read" in kept:
