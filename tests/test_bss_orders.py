@@ -187,3 +187,14 @@ def test_the_same_number_of_queries_whatever_the_history(cast, signed_in, held, 
         VendorCallFactory(order=held, outcome="done")
     with django_assert_num_queries(8):
         operator.get(page_of(held))
+
+
+def test_what_failed_since_nobody_there_knows_it_names_the_way_out(cast, operator, drain, emulator):
+    subscription = SubscriptionFactory(account=cast.acme)
+    order = lifecycle.place(Wish(subscription.pk, "cancel", reason="x"), actor=cast.operator, audience=actions.BSS)
+    drain()
+    page = operator.get(page_of(order))
+    assert "does not know this subscription. Get details, then take theirs. Our record is unchanged." in text(page)
+    assert f'/subscription/{subscription.pk}/details/">Get details of {subscription}</a>' in page.content.decode()
+    Order.objects.filter(pk=order.pk).update(outcome_code="601")
+    assert "Get details of" not in text(operator.get(page_of(order)))

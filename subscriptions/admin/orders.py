@@ -158,7 +158,9 @@ def trouble(order: Order) -> dict[str, str] | None:
             tone, title = "warn", "Not through yet"
         case _:
             return None
-    return {"tone": tone, "title": title, "text": said, "code": order.outcome_code}
+    gone = order.status == OrderStatus.FAILED and fulfilment.is_gone(order, order.outcome_code)
+    url = shortcut.subscription_url(order.subscription_id, "details") if gone else ""
+    return {"tone": tone, "title": title, "text": said, "code": order.outcome_code, "details": url}
 
 
 def steps(order: Order, acts: list[Event]) -> list[dict[str, Any]]:
