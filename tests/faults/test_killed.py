@@ -5,7 +5,9 @@ import random
 import signal
 import time
 from collections import Counter
+from contextlib import contextmanager
 
+import psycopg
 import pytest
 from django.db import connection
 
@@ -136,6 +138,22 @@ def end_all_connections():
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
         return cursor.fetchone()[0]
+
+
+@contextmanager
+def refusing_connections():
+    """As while a server starts again."""
+    name = connection.ops.quote_name(connection.settings_dict["NAME"])
+    parameters = connection.get_connection_params() | {"dbname": "postgres"}
+    with psycopg.connect(
+        **{name: parameters[name] for name in ("dbname", "user", "password", "host", "port") if parameters.get(name)},
+        autocommit=True,
+    ) as other:
+        other.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        try:
+            yield
+        finally:
+            other.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 def workers_with_a_listener():
@@ -282,7 +300,9 @@ def test_database_restarts_while_orders_run(place, yard, emulator):
 def test_an_idle_worker_that_loses_the_database_says_so_by_its_exit_code(yard, emulator):
     worker = yard.start()
     wait_until(lambda: workers_with_a_listener() > 0, seconds=30)
-    end_all_connections()
+    with refusing_connections():
+        end_all_connections()
+        time.sleep(1)
     wait_until(lambda: not worker.running, seconds=30)
     assert worker.stop() == 1
     assert "The worker has lost the database" in worker.log.read_text()
