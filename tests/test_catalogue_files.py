@@ -218,6 +218,19 @@ def test_what_follows_is_noted(sku):
     assert preview(NEW.split("\n", 1)[0] + "\nN1,P,,N,V,5,9,,,,\n").notes == ["N1 has no price."]
 
 
+def test_another_product_of_the_vendor_makes_running_subscriptions_differ(sku):
+    was = sku.vendor_product_id
+    for status in ("active", "suspended", "cancelled"):
+        SubscriptionFactory(sku=sku, status=status)
+    other = SKUFactory(code="KL2")
+    plan = preview(f"sku,vendor_product_id\nKL1,OTHER\nKL2,{other.vendor_product_id}X\n")
+    assert plan.notes == [
+        f"KL1: 2 running subscriptions are of {was} at the licence service. They stay that there, and differ from here "
+        "on."
+    ]
+    assert not preview("sku,name\nKL1,Another name\n").notes
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 WRONG = {

@@ -71,8 +71,9 @@ class Comparison:
         named = [self.skus[code].pk for code in contents.skus if code in self.skus]
         for band in PriceBand.objects.filter(sku__among=named).select_related("sku"):
             self.bands[band.sku.code, band.currency, band.seats_from] = band
-        # Whose prices or seats are touched.
+        # Whose prices or seats are touched, and what was the vendor's product of those that have another one now.
         self.touched: dict[str, SKU] = {}
+        self.was_of: dict[str, str] = {}
 
     def plan(self) -> Plan:
         """All that would change. Raises BadCatalogue."""
@@ -145,6 +146,9 @@ class Comparison:
         (self.found.new if is_new else self.found.changed)[type(row)].append(row)
         if isinstance(row, SKU) and (is_new or {"seats_min", "seats_max"} & {name for name, *_ in values}):
             self.touched[row.code] = row
+        for name, before, _ in values:
+            if isinstance(row, SKU) and name == "vendor_product_id" and before:
+                self.was_of[row.code] = before
 
     def _judge(self, row: Product | SKU, about: str, said: Said) -> None:
         """By the fields of the model; its constraints are PostgreSQL's to judge, for all rows at once."""
@@ -205,6 +209,13 @@ class Comparison:
     # --- what follows ------------------------------------------------------------------------------------------------
 
     def _notes(self) -> None:
+        started = _started([self.skus[code] for code in self.was_of])
+        for code, before in self.was_of.items():
+            if count := started.get(self.skus[code].pk):
+                what = "1 running subscription is" if count == 1 else f"{count:,} running subscriptions are"
+                self.found.notes.append(
+                    f"{code}: {what} of {before} at the licence service. They stay that there, and differ from here on."
+                )
         outside = _outside([sku for sku in self.touched.values() if sku.pk])
         for code, sku in self.touched.items():
             if count := outside.get(sku.pk):
@@ -255,6 +266,14 @@ def _outside(skus: list[SKU]) -> dict[int, int]:
     for sku in skus:
         narrow |= Q(sku=sku.pk) & ~Q(seats__gte=sku.seats_min, seats__lte=sku.seats_max)
     rows = Subscription.objects.filter(narrow).exclude(status="cancelled").order_by()
+    return dict(rows.values_list("sku").annotate(Count("pk")))
+
+
+def _started(skus: list[SKU]) -> dict[int, int]:
+    """How many subscriptions of each SKU the licence service has, as far as we know."""
+    if not skus:
+        return {}
+    rows = Subscription.objects.filter(sku__in=skus, started_at__isnull=False).exclude(status="cancelled").order_by()
     return dict(rows.values_list("sku").annotate(Count("pk")))
 
 
