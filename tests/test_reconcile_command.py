@@ -63,6 +63,7 @@ def test_it_tells_what_it_found_and_writes_the_worklist(three, cast, emulator, t
     assert "2  compared with the vendor's record" in said
     assert "1  passed over: an open order, or a change meanwhile" in said
     assert "2  differences found" in said
+    assert "2 differences are open. Most is at stake with:" in said
     assert f"{three[2]} (=Acme): seats, 25 / 32, EUR 24.50 a month" in said
     with (tmp_path / "drift.csv").open(encoding="utf-8-sig", newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -71,6 +72,11 @@ def test_it_tells_what_it_found_and_writes_the_worklist(three, cast, emulator, t
         (three[2].number, "'=Acme", "Seats", "32", "24.50"), (three[1].number, "'=Acme", "Seats", "31", "21.00"),
     ]  # fmt: skip
     assert re.fullmatch(r"[-\d]{10}T[:\d]{8}Z", rows[0]["since"]), "as exports write it"
+
+
+def test_one_difference_is_one(subscription, emulator):
+    emulator.control.set_seats(subscription.subscriber_id, 30)
+    assert f"1 difference is open:\n{'':>11}{subscription} (" in reconcile()
 
 
 def test_nothing_differs(subscription):

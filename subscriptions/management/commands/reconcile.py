@@ -139,7 +139,10 @@ class Command(TellingCommand):
         if not count:
             self._say("Nothing differs.")
             return
-        self._say(f"{'More than ' if more else ''}{count:,} differences are open. Most is at stake with:")
+        if count == 1 and not more:
+            self._say("1 difference is open:")
+        else:
+            self._say(f"{'More than ' if more else ''}{count:,} differences are open. Most is at stake with:")
         for row in reconciliation.open_drift().select_related("subscription__account")[:_SHOWN]:
             named = f"{row.subscription} ({row.subscription.account})" if row.subscription else row.subscriber_id
             money = pricing.money(row.amount, row.currency) + " a month" if row.currency else "no price"
