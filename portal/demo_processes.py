@@ -140,13 +140,19 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+AGAIN_A_MINUTE = 10
+_AGAIN_AFTER = 1.0
+
+
 @dataclass
 class Family:
     """Child processes by name, each a group of its own, so that what they start themselves ends with them."""
 
     _members: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _again: dict[str, tuple[Sequence[str], dict[str, str], list[float]]] = field(default_factory=dict)
 
-    def start(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
+    def start(self, name: str, command: Sequence[str], environment: dict[str, str], *, again: bool = False) -> None:
+        """`again` is for what may end by itself and is then to be started anew, by `revive`."""
         self._members[name] = subprocess.Popen(  # noqa: S603 - our own commands
             command,
             cwd=ROOT,
@@ -155,6 +161,23 @@ class Family:
             process_group=0,
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
+        if again:
+            self._again.setdefault(name, (command, environment, []))
+
+    def revive(self) -> str | None:
+        """Start one that has ended once more, but not for ever; its name and exit code."""
+        for name, (command, environment, starts) in self._again.items():
+            process = self._members[name]
+            lately = [at for at in starts if at > time.monotonic() - 60]
+            if process.poll() is None or len(lately) >= AGAIN_A_MINUTE:
+                continue
+            _signal_group(process, signal.SIGKILL)
+            # A database that restarts needs a moment.
+            time.sleep(_AGAIN_AFTER)
+            starts[:] = [*lately, time.monotonic()]
+            self.start(name, command, environment)
+            return f"{name} (exit code {process.returncode})"
+        return None
 
     def dead(self) -> str | None:
         """The name and exit code of one that has ended by itself."""

@@ -23,7 +23,7 @@ import pytest
 from django.db import connection
 from lxml import html
 
-from portal import demo_clock
+from portal import demo_clock, demo_processes
 from portal.demo_processes import ROOT
 from subscriptions.management import demo_data
 from subscriptions.management.demo_data import State, catalogue, plan
@@ -114,6 +114,10 @@ def gone(pids, seconds=10):
     while left := [pid for pid in pids if is_running(pid)]:
         assert time.monotonic() < until, f"still there: {left}"
         time.sleep(0.05)
+
+
+def is_group(pid):
+    return os.getpgid(pid) == pid
 
 
 def is_running(pid):
@@ -295,13 +299,45 @@ def test_a_command_beside_it_meets_its_database_and_its_emulator(seeded):
     assert (runs, compared > 40) == (1, True), beside.stdout
 
 
+def test_a_demo_outlives_a_restart_of_its_database(seeded):
+    demo = seeded.running()
+    until = time.monotonic() + 30
+    while not demo.rows("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'LISTEN %%'"):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    # What everybody connected sees of a restart: it is gone, and for a while nobody is let in.
+    with psycopg.connect(host=demo.postgres()[1], user="postgres", dbname="template1", autocommit=True) as other:
+        other.execute("ALTER DATABASE postgres ALLOW_CONNECTIONS false")
+        other.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        time.sleep(1)
+        other.execute("ALTER DATABASE postgres ALLOW_CONNECTIONS true")
+    demo.wait_for("Ended by itself: the worker (exit code 1). It is started again.", 30)
+    customer_increases_seats(demo, 38)
+    assert demo.end() == 0
+
+
+def test_what_ends_again_and_again_is_not_started_for_ever(monkeypatch):
+    monkeypatch.setattr(demo_processes, "_AGAIN_AFTER", 0.0)
+    family, ended = demo_processes.Family(), []
+    family.start("it", [sys.executable, "-S", "-c", "raise SystemExit(3)"], {}, again=True)
+    until = time.monotonic() + 30
+    while not family.dead() or len(ended) < demo_processes.AGAIN_A_MINUTE:
+        assert time.monotonic() < until
+        if one := family.revive():
+            ended.append(one)
+        time.sleep(0.01)
+    assert ended == ["it (exit code 3)"] * demo_processes.AGAIN_A_MINUTE
+    assert (family.revive(), family.dead()) == (None, "it (exit code 3)")
+    family.end()
+
+
 def test_nothing_outlives_a_demo(seeded):
     demo = seeded.running()
     pids = [*demo.children(), demo.postgres()[0]]
-    [worker] = [pid for pid, command in demo.children().items() if "procrastinate worker" in command]
-    os.kill(worker, signal.SIGKILL)
+    [web] = [pid for pid, command in demo.children().items() if "granian" in command and is_group(pid)]
+    os.kill(web, signal.SIGKILL)
     assert demo.process.wait(30) == 1
-    assert "Ended by itself: the worker" in demo.said()
+    assert "Ended by itself: the web server" in demo.said()
     gone(pids)
 
     killed = seeded.running()

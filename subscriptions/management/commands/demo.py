@@ -45,7 +45,10 @@ class Command(RichCommand):
         demo_processes.add_arguments(parser)
 
     def handle(self, *, port: int, emulator_port: int, fresh: bool, at: datetime | None, **options: Any) -> None:
-        """Runs until Ctrl-C, SIGTERM or the death of a process that it started; the latter is a CommandError."""
+        """Runs until Ctrl-C, SIGTERM or the death of a process that it started; the latter is a CommandError.
+
+        A worker that has ended, as with a database that restarts, is started again, unless it ends again and again.
+        """
         self.began = time.monotonic()
         embedded = not os.environ.get("DATABASE_URL")
         data = demo_processes.data_folder(sys.argv)
@@ -153,7 +156,8 @@ class Command(RichCommand):
             "DJANGO_SETTINGS_MODULE": "portal.settings",
             "CLOCK_OFFSET": repr(settings.CLOCK_OFFSET.total_seconds()),
         }
-        family.start("the worker", [sys.executable, "manage.py", "procrastinate", "worker"], environment)
+        worker = [sys.executable, "manage.py", "procrastinate", "worker"]
+        family.start("the worker", worker, environment, again=True)
         web = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
         web += ["--blocking-threads", "4", "--log-level", "warning", "portal.wsgi:application"]
         family.start("the web server", web, environment)
@@ -172,6 +176,8 @@ class Command(RichCommand):
 
     def _watch(self, family: demo_processes.Family, emulator: EmulatorProcess) -> None:
         while True:
+            if name := family.revive():
+                self._say(f"Ended by itself: {name}. It is started again.")
             name = family.dead() or (None if emulator.running else "the vendor's emulator")
             if name:
                 raise CommandError(f"Ended by itself: {name}. Everything else is ended too.")
