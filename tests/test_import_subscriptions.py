@@ -459,6 +459,18 @@ def test_what_the_vendor_has_otherwise_is_refused(base, licence, tmp_path):
 
 
 @at_the_vendor
+def test_a_subscriber_in_small_letters_is_found_and_named_as_the_vendor_does(base, sku, emulator):
+    capitals, small = "0A1B2C3D" * 4, "0a1b2c3e" * 4
+    record = {"seats": 25, "status": "Started", "start": clock.now() - timedelta(days=200), "activation_code": CODE}
+    for one in (capitals, small):
+        emulator.control.put_subscriber(one, product=sku.vendor_product_id, **record)
+    nobody = "0a1b2c3f" * 4
+    file = base({"subscriber_id": capitals.lower()}, {"subscriber_id": small}, {"subscriber_id": nobody})
+    assert "1 of 3 rows were not taken over." in refusal(file, *DOING, code=1)
+    assert set(Subscription.objects.values_list("subscriber_id", flat=True)) == {capitals, small}
+
+
+@at_the_vendor
 def test_an_end_that_the_vendor_knows_of_is_taken_with_its_instant(base, licence):
     ends = (clock.now() + timedelta(days=30)).replace(microsecond=0)
     licence(1, status="SoftCancelled", end=ends)

@@ -26,6 +26,8 @@ READERS = 4
 """How many containers are on their way to the vendor at once."""
 _TRIES = 3
 Found = list[Running | NotAllowed]
+Answers = list[tuple[str, Answer]]
+"""With the name by which the vendor knows the subscriber."""
 
 
 class Told(Protocol):
@@ -48,7 +50,7 @@ class Pending:
     running: Found
     ours: TakenOver
     """What would come of them; empty where nobody asked."""
-    _answers: list[tuple[list[int], "Future[list[Answer]]"]] = field(default_factory=list)
+    _answers: list[tuple[list[int], "Future[Answers]"]] = field(default_factory=list)
 
     def settled(self) -> Found:
         """The rows with what the vendor says of each, and refusals. Waits; raises VendorSilent."""
@@ -57,10 +59,10 @@ class Pending:
             if isinstance(decided, NotAllowed):
                 found[number] = decided
         for numbers, answers in self._answers:
-            for number, answer in zip(numbers, answers.result(), strict=True):
+            for number, (name, answer) in zip(numbers, answers.result(), strict=True):
                 one, ours = found[number], self.ours[number]
                 if isinstance(one, Running) and isinstance(ours, Subscription):
-                    found[number] = _compared(one, ours, answer)
+                    found[number] = _compared(replace(one, subscriber_id=name), ours, answer)
         return found
 
 
@@ -117,7 +119,7 @@ class Desk:
                 found.append(_running(row, account, sku))
         return found
 
-    def _ask(self, running: Found, ours: TakenOver) -> list[tuple[list[int], "Future[list[Answer]]"]]:
+    def _ask(self, running: Found, ours: TakenOver) -> list[tuple[list[int], "Future[Answers]"]]:
         if self._readers is None:
             return []
         by_vendor: dict[str, list[int]] = defaultdict(list)
@@ -153,18 +155,30 @@ def _day(told: dict[str, Any], name: str) -> date | None:
 # --- the vendor ------------------------------------------------------------------------------------------------------
 
 
-def _read(vendor: str, subscriber_ids: list[str], over: threading.Event) -> list[Answer]:
-    """In a thread of its own: a vendor that stumbles once must not stop a long run."""
+def _read(vendor: str, subscriber_ids: list[str], over: threading.Event) -> Answers:
+    """In a thread of its own; a file may write in small letters what the vendor knows in capitals."""
     try:
-        for attempt in range(_TRIES - 1):
-            try:
-                return reconciliation.read_many(vendor, subscriber_ids, purpose=Purpose.TAKEOVER)
-            except VendorSilent:
-                if over.wait(settings.VENDOR_READ_DELAYS[attempt]):
-                    raise
-        return reconciliation.read_many(vendor, subscriber_ids, purpose=Purpose.TAKEOVER)
+        found = dict(zip(subscriber_ids, _patiently(vendor, subscriber_ids, over), strict=True))
+        small = {one.upper(): one for one, answer in found.items() if answer.code == port.NOT_FOUND}
+        names = {one: one for one in subscriber_ids}
+        if other := [one for one, written in small.items() if one != written]:
+            for one, answer in zip(other, _patiently(vendor, other, over), strict=True):
+                if answer.code != port.NOT_FOUND:
+                    names[small[one]], found[small[one]] = one, answer
+        return [(names[one], found[one]) for one in subscriber_ids]
     finally:
         connection.close()
+
+
+def _patiently(vendor: str, subscriber_ids: list[str], over: threading.Event) -> list[Answer]:
+    """A vendor that stumbles once must not stop a long run."""
+    for attempt in range(_TRIES - 1):
+        try:
+            return reconciliation.read_many(vendor, subscriber_ids, purpose=Purpose.TAKEOVER)
+        except VendorSilent:
+            if over.wait(settings.VENDOR_READ_DELAYS[attempt]):
+                raise
+    return reconciliation.read_many(vendor, subscriber_ids, purpose=Purpose.TAKEOVER)
 
 
 def _compared(one: Running, ours: Subscription, answer: Answer) -> Running | NotAllowed:
