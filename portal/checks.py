@@ -1,4 +1,4 @@
-"""What `check --deploy` demands beyond Django's own list."""
+"""What `check` and, before a start, `check --deploy` demand beyond Django's own list."""
 
 from typing import Any
 
