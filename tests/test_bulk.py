@@ -158,6 +158,15 @@ def test_permission_is_asked_for_each_row(make, cast):
     assert outcomes(run) == [("refused", "permission")] * 2
 
 
+def test_who_loses_the_right_places_no_further_set(make, cast, monkeypatch):
+    monkeypatch.setattr(bulk.runs, "CHUNK", 2)
+    run = begin(*make(6), actor=cast.operator, audience=BSS)
+    for one in bulk.place(run):
+        if one.placed == 2:
+            type(cast.operator).objects.get(pk=cast.operator.pk).groups.clear()
+    assert outcomes(run) == [("placed", "")] * 2 + [("refused", "permission")] * 4
+
+
 def test_seats_go_up_or_down_by_what_there_is_when_it_is_decided(make):
     few, many, same = make(1, seats=10)[0], make(1, seats=40)[0], make(1, seats=20)[0]
     run = begin(few, many, same, wanted=Wanted(lifecycle.SET_SEATS, "agreed"), seats=20)

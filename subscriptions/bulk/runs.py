@@ -89,6 +89,9 @@ def place(run: BulkRun, *, allow: int | None = None) -> Iterator[BulkRun]:
             if spare <= 0:
                 stop(run)
                 raise TooManyFailed
+        if run.actor_id:
+            # Django remembers rights with the object, and somebody may have lost theirs since the last set.
+            run.actor = User.objects.get(pk=run.actor_id)
         try:
             _place(run, wanted, rows, spare)
         except VendorSilent as silent:
