@@ -402,6 +402,15 @@ def test_what_cannot_be_done_withdraws_nothing(look):
     assert (seen.unable, seen.planned) == (1, {})
 
 
+def test_a_row_with_a_planned_change_is_refused_for_that_and_not_for_its_price(look):
+    able, planned = SubscriptionFactory(), SubscriptionFactory()
+    planned_decrease(planned)
+    chosen = place(look(able, planned, seats=90))
+    row = chosen.rows.get(subscription=planned)
+    assert (row.outcome, row.code) == ("refused", "order_scheduled")
+    assert row.sentence.startswith("A decrease to 20 seats is planned for 15 February 2027.")
+
+
 def test_looking_at_planned_changes_costs_no_statements(look):
     numbers = []
     for count in (2, 20):

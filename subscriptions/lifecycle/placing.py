@@ -172,9 +172,10 @@ def _decide(wish: Wish, about: Situation, books: _Books, at: datetime) -> Placed
     then, after_it = _activation_after(wish, about, books, at, seen_at) if wish.then_activate_on else (None, None)
     if wish.quote is not None and not quotes.still_holds(wish.quote, after_it or pinned, at):
         raise NotAllowed("stale_quote", STALE_QUOTE)
+    withdrawn = plans.take_place_of(about.scheduled, action, wish, about, planned=planned or then is not None)
+    # Last, since a row that was refused when it was looked at was shown no price.
     if wish.at_most is not None and (refusal := _why_dearer(wish.at_most, subscription, pinned, after_it)):
         raise refusal
-    withdrawn = plans.take_place_of(about.scheduled, action, wish, about, planned=planned or then is not None)
     waits = about.audience in (STOREFRONT, BSS) and quotes.needs_approval(
         action, subscription, pinned, books.prices, books.limits
     )
