@@ -71,7 +71,9 @@ class BulkCommand(RowsCommand):
             chosen.add_argument("--seats", type=whole_number, metavar="N", help="the new total of each")
         doing = parser.add_argument_group("doing it")
         doing.add_argument(
-            "--apply", action="store_true", help="do it, and do not only show it; priced as it is placed"
+            "--apply",
+            action="store_true",
+            help="do it, and do not only show it; priced as it is placed, and not held for an approval",
         )
         doing.add_argument("--reason", default="", help="why; kept with every order")
         doing.add_argument(
