@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.fernet import InvalidToken
 from django.conf import settings
 from django.contrib.staticfiles.storage import ManifestStaticFilesStorage, staticfiles_storage
 from django.core import checks, mail
@@ -25,7 +26,7 @@ from portal import embedded_postgres, readings
 from portal.environment import MAKE_A_KEY
 from portal.logs import mask_text
 from subscriptions import clock, gateways
-from subscriptions.models import VendorState
+from subscriptions.models import Subscription, VendorState
 from subscriptions.vendors.port import Answer, Outcome
 
 OLDEST_POSTGRES = 15
@@ -149,6 +150,20 @@ def _schema() -> Found:
     if used > 0.8 * most:
         mend = "Raise max_connections, or run fewer processes; each thread keeps a connection for CONN_MAX_AGE."
         yield State.WARNING, f"{used} of {most} connections are in use.", mend
+    yield from _codes()
+
+
+def _codes() -> Found:
+    # The oldest was encrypted with the oldest key, which is the one that gets lost.
+    codes = Subscription.objects.filter(activation_code__isnull=False).values_list("activation_code", flat=True)
+    try:
+        codes.order_by("pk").first()
+    except InvalidToken:
+        mend = (
+            "Put the key that they were encrypted with back, behind the new one: an earlier SECRET_KEY into "
+            "SECRET_KEY_FALLBACKS, an earlier Fernet key at the end of ENCRYPTION_KEYS. Restart web and workers."
+        )
+        yield State.PROBLEM, "Activation codes cannot be read with these keys; their pages fail.", mend
 
 
 # --- worker ----------------------------------------------------------------------------------------------------------

@@ -213,6 +213,17 @@ def test_what_nobody_thought_of_is_told_too():
 
 
 @pytest.mark.usefixtures("sound")
+def test_codes_of_a_lost_key(settings, subscription):
+    first, other = settings.SECRET_KEY, "another secret key"
+    settings.SECRET_KEY = other
+    [*_, (state, what, mend)] = found_in("database")
+    assert (state, "Activation codes cannot be read" in what) == ("problem", True)
+    assert "SECRET_KEY_FALLBACKS" in mend
+    settings.SECRET_KEY_FALLBACKS = [first]
+    assert "problem" not in [state for state, *_ in found_in("database")]
+
+
+@pytest.mark.usefixtures("sound")
 def test_no_database_is_named(settings):
     settings.DATABASE_URL = None
     [(state, _, mend)] = doctor()[1]["database"]
