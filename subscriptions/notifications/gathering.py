@@ -84,7 +84,8 @@ def send_letter(letter: int) -> None:
         return
     shown = unsent.select_related("user", "event__account", "event__order__actor", "event__subscription__sku__product")
     first, *others = shown.defer("event__subscription__activation_code")[:LISTED]
-    mail = letters.letter_of_many([first, *others], count) if others else letters.letter(first)
+    happened = set(unsent.order_by().values_list("event__kind", flat=True).distinct())
+    mail = letters.letter_of_many([first, *others], count, happened) if others else letters.letter(first)
     mail.send()
     unsent.update(sent_at=clock.now())
 

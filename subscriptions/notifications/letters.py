@@ -1,6 +1,6 @@
 """A notice as a mail: the same words as text and as HTML, in the language and time zone of the account."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -20,7 +20,7 @@ from subscriptions import actions, clock, lifecycle
 from subscriptions.models import SKU, Event, Language, Notice, Order, OrderStatus, Subscription
 from subscriptions.models.notice import REMINDERS, STAFF_KINDS, NoticeKind
 from subscriptions.notifications.recipients import STAFF_GROUP, replacing
-from subscriptions.notifications.words import Tongue, one_line
+from subscriptions.notifications.words import PHRASES, Tongue, one_line
 from subscriptions.pricing import Quote
 
 K = NoticeKind
@@ -35,9 +35,10 @@ def letter(notice: Notice) -> EmailMultiAlternatives:
     return _mail(about, subject, {"paragraphs": paragraphs, "rows": about.rows(), **about.link(), **about.foot()})
 
 
-def letter_of_many(shown: Sequence[Notice], count: int) -> EmailMultiAlternatives:
+def letter_of_many(shown: Sequence[Notice], count: int, happened: Collection[str]) -> EmailMultiAlternatives:
     """One mail about `count` notices of one kind to one person, of one account or to staff; it tells of `shown`.
 
+    `happened` are the kinds of the events of all of them, since some of one kind have a subject of their own.
     Needs of each what `letter` needs. What is said of several alike is said once, but for money, which is of each.
     """
     news = []
@@ -60,7 +61,9 @@ def letter_of_many(shown: Sequence[Notice], count: int) -> EmailMultiAlternative
         **about.link_to_all(),
         **about.foot(),
     }
-    return _mail(about, about.say(f"many_{about.notice.kind}", number=about.tongue.number(count)), facts)
+    phrase = f"many_{about.event.kind}" if len(happened) == 1 else ""
+    phrase = phrase if phrase in PHRASES[about.tongue.language] else f"many_{about.notice.kind}"
+    return _mail(about, about.say(phrase, number=about.tongue.number(count)), facts)
 
 
 def _mail(about: "_About", subject: str, facts: dict[str, Any]) -> EmailMultiAlternatives:
