@@ -1,9 +1,9 @@
-"""The start page of BSS: the work that waits, then what runs, and how well it runs; at most 7 queries."""
+"""The start page of BSS: the work that waits, then what runs, and how well it runs; at most 8 queries."""
 
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -31,6 +31,7 @@ def context(user: Any) -> dict[str, Any]:
     if sees("vendorcall"):
         shown["vendor"] = [lately("Last hour", HOUR), lately("Last 24 hours", DAY)]
         shown["queue"] = queue()
+        shown["no_worker"] = no_worker()
     if sees("subscription") or sees("order"):
         counted = figures.read()
         shown["runs"] = what_runs(counted) if sees("subscription") else None
@@ -124,6 +125,26 @@ def queue() -> dict[str, Any]:
     waiting = sum(one.waiting for one in found)
     oldest = max((one.age for one in found), default=0.0)
     return {"waiting": waiting, "oldest": duration(oldest) if waiting else "", "later": sum(one.later for one in found)}
+
+
+@dataclass(frozen=True, slots=True)
+class NoWorker:
+    """Nothing is carried out, `since` the last sign of life; None when no worker is known that left one."""
+
+    since: datetime | None
+
+    @property
+    def today(self) -> bool:
+        return self.since is not None and self.since.date() == clock.now().date()
+
+
+def no_worker() -> NoWorker | None:
+    """None while a worker runs; 1 query."""
+    workers = readings.workers()
+    if workers.alive:
+        return None
+    silent = workers.silent_for
+    return NoWorker(None if silent is None else clock.now() - timedelta(seconds=silent))
 
 
 @dataclass(frozen=True, slots=True)
