@@ -321,9 +321,8 @@ def next_charge(about: Situation, prices: Prices) -> NextCharge:
             return NextCharge(pricing.money(due.due_now, due.currency), due_on)
     else:
         planned = None
-    ends_on = actions.local_day(subscription.ends_at, subscription.account) if subscription.ends_at else None
-    if ends_on and ends_on <= boundary:
-        return NextCharge(sentence=f"None: it ends on {actions.date_words(ends_on)}")
+    if subscription.ends_at and terms.is_last_period(subscription):
+        return NextCharge(sentence=f"None: it ends on {actions.day(subscription.ends_at, subscription)}")
     if not subscription.auto_renew and subscription.term_end and subscription.term_end <= boundary:
         return NextCharge(sentence="None, unless it is renewed")
     seats = planned.after.get("Seats", subscription.seats) if planned else subscription.seats

@@ -683,6 +683,87 @@ def test_a_trial_converted_on_its_last_day_goes_on(cast, travel, drain, run):
     assert lines(subscription) == billed(("2027-02-13", "2027-03-13"), ("2027-03-13", "2027-04-13"))
 
 
+# --- an end after midnight -------------------------------------------------------------------------------------------
+
+A_VENDORS_END = [
+    # Its last instant is the first hour of the local day with which a period would begin, or the evening before it.
+    ("Europe/Zagreb", "2027-02-14T23:00", "2027-02-15T00:00"),
+    ("Europe/Zagreb", "2027-02-14T23:00", "2027-02-15T22:59"),
+    ("America/New_York", "2027-02-14T20:00", "2027-02-15T00:00"),
+    ("America/New_York", "2027-02-15T05:00", "2027-02-15T09:30"),
+]
+
+
+def utc(text):
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("status", ["ending", "suspended"])
+@pytest.mark.parametrize(("zone", "before", "ends"), A_VENDORS_END)
+def test_no_period_begins_on_the_day_of_an_end(status, zone, before, ends, begun, run, drain):
+    subscription = begun(
+        "2027-01-15", {"bills_while_suspended": True}, account=AccountFactory(time_zone=zone),
+        status=status, ends_at=utc(ends),
+    )  # fmt: skip
+    day = actions.day(utc(ends), subscription)
+    assert next_charge(subscription) == f"None: it ends on {day}"
+    assert not [one.kind for one in lifecycle.forecast(clock.now(), utc(ends) - SECOND)]
+    for at in (utc(before), utc(ends) - SECOND):
+        assert not run(at)
+        assert not lifecycle.due_ids(at), "it is not looked at again before its end"
+        assert next_charge(subscription) == f"None: it ends on {day}"
+    assert run(utc(ends)) == {"ended": 1}
+    drain()
+    assert fresh(subscription).status == "cancelled"
+    assert not run("2027-05-01")
+    assert not lines(subscription)
+
+
+def next_charge(subscription):
+    about = actions.situation(fresh(subscription), actor=None, audience=actions.SYSTEM)
+    found = quotes.next_charge(about, quotes.load([], [subscription.sku]))
+    return found.sentence or found.amount
+
+
+def test_the_last_period_before_an_end_after_midnight_is_billed(begun, run, drain):
+    account = AccountFactory(time_zone="Europe/Zagreb")
+    subscription = begun("2027-01-15", account=account, status="ending", ends_at=utc("2027-03-15T00:00"))
+    assert next_charge(subscription) == "EUR 87.50"
+    assert run("2027-03-15") == {"billed": 1, "ended": 1}
+    assert lines(subscription) == billed(("2027-02-15", "2027-03-15"))
+
+
+def test_a_term_does_not_expire_on_the_day_of_a_kept_end(begun, run, drain):
+    account = AccountFactory(time_zone="Europe/Zagreb")
+    subscription = begun(
+        "2027-01-15", {"term_months": 1}, account=account, auto_renew=False, status="suspended",
+        ends_at=utc("2027-02-15T00:00"),
+    )  # fmt: skip
+    assert run("2027-02-15") == {"ended": 1}
+    drain()
+    assert fresh(subscription).status == "cancelled"
+
+
+def test_a_row_that_was_due_at_the_midnight_before_its_end_is_put_right(begun, run):
+    account = AccountFactory(time_zone="Europe/Zagreb")
+    ends = utc("2027-02-15T00:00")
+    subscription = begun(
+        "2027-01-15", account=account, status="ending", ends_at=ends, next_due_at=utc("2027-02-14T23:00")
+    )  # fmt: skip
+    assert not run(utc("2027-02-14T23:00"))
+    assert fresh(subscription).next_due_at == ends
+
+
+def test_kept_in_the_hour_between_the_midnight_and_the_end_its_period_is_billed(begun, run, travel, cast):
+    account = AccountFactory(time_zone="Europe/Zagreb")
+    subscription = begun("2027-01-15", account=account, status="ending", ends_at=utc("2027-02-15T00:00"))
+    travel(utc("2027-02-14T23:30"))
+    lifecycle.place(Wish(subscription.pk, "take_theirs", {"Status": "active"}), actor=cast.operator, audience=BSS)
+    assert fresh(subscription).status == "active"
+    assert run(utc("2027-02-15T00:30")) == {"billed": 1}
+    assert lines(subscription) == billed(("2027-02-15", "2027-03-15"))
+
+
 # --- suspended -------------------------------------------------------------------------------------------------------
 
 

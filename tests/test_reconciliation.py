@@ -1,15 +1,15 @@
 """Our record beside the vendor's, and the two ways to settle a difference."""
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
 from subscriptions import clock, lifecycle, reconciliation
 from subscriptions.actions import BSS, STOREFRONT, NotAllowed
 from subscriptions.lifecycle import Wish
-from subscriptions.models import Event, Order, Subscription, VendorCall
-from tests.factories import OrderFactory, SKUFactory, SubscriptionFactory
+from subscriptions.models import Charge, Event, Order, Subscription, VendorCall
+from tests.factories import AccountFactory, OrderFactory, SKUFactory, SubscriptionFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -245,6 +245,22 @@ def test_suspended_takes_an_end_date_that_is_still_ahead(cast, at_vendor):
     settle(subscription, "status", "take_theirs", cast.operator, "SoftCancelled")
     assert (fresh(subscription).status, fresh(subscription).ends_at) == ("ending", end)
     assert not read(subscription, cast.support).drift
+
+
+@pytest.mark.parametrize("status", ["active", "suspended"])
+def test_an_end_taken_from_the_vendor_bills_no_period_that_begins_on_its_day(status, cast, at_vendor):
+    sku = SKUFactory(bills_while_suspended=True)
+    account = AccountFactory(time_zone="Europe/Zagreb")
+    subscription = at_vendor(SubscriptionFactory(account=account, sku=sku, status=status))
+    # In Zagreb its last day begins an hour or two before.
+    end = datetime.combine(subscription.period_end, time(), UTC)
+    at_vendor(subscription, status="SoftCancelled", end=end)
+    settle(subscription, "status", "take_theirs", cast.operator, "SoftCancelled")
+    assert (fresh(subscription).status, fresh(subscription).ends_at) == ("ending", end)
+    assert fresh(subscription).next_due_at == end
+    assert not lifecycle.catch_up(end - timedelta(minutes=30))
+    assert lifecycle.catch_up(end) == {"ended": 1}
+    assert not Charge.objects.exists()
 
 
 @pytest.mark.parametrize("status", ["pending", "failed"])

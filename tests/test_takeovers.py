@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -270,6 +270,19 @@ def test_an_end_that_the_vendor_knows_of_is_not_ours_to_undo(running, cast):
     assert not Order.objects.exists()
     about = actions.situation(subscription, actor=cast.owner, audience=actions.STOREFRONT)
     assert actions.KEEP.why_not(about).code == "ends_at_vendor"
+
+
+def test_nothing_is_billed_where_the_vendor_ends_it_with_the_period_that_was_paid(running, at_vendor, travel, drain):
+    account, ends_at = AccountFactory(time_zone="Europe/Amsterdam"), instant("2027-03-20")
+    ends = {"ends_on": date(2027, 3, 20), "vendor_ends_at": ends_at}
+    subscription = taken(running(account=account, status="ending", **ends), at_vendor)
+    assert subscription.next_due_at == ends_at
+    travel("2027-03-20")
+    assert not lifecycle.catch_up(ends_at - timedelta(minutes=30))
+    assert lifecycle.catch_up(ends_at) == {"ended": 1}
+    drain()
+    assert fresh(subscription).status == "cancelled"
+    assert lines(subscription) == [FREE]
 
 
 def test_a_suspended_one_with_a_planned_end_is_ending_once_it_works_again(running, at_vendor, drain):

@@ -6,7 +6,7 @@ All of it sets fields in memory; days are days in the account's time zone. Needs
 from datetime import date, datetime, timedelta
 
 from subscriptions import pricing
-from subscriptions.actions.situation import midnight
+from subscriptions.actions.situation import local_day, midnight
 from subscriptions.models import Subscription, SubscriptionStatus
 from subscriptions.pricing import Period
 
@@ -83,6 +83,16 @@ def next_reminder(subscription: Subscription, after: date) -> date | None:
     return min((one for one in days if one > after), default=None)
 
 
+def is_last_period(subscription: Subscription) -> bool:
+    """Does no period follow the current one, since a known end comes first or on the day on which one would begin?
+
+    A vendor ends at an instant of its own, which may be hours after the midnight with which that day begins here.
+    """
+    if subscription.ends_at is None or subscription.period_end is None:
+        return False
+    return local_day(subscription.ends_at, subscription.account) <= subscription.period_end
+
+
 def next_due(subscription: Subscription) -> datetime | None:
     """When the next thing falls due by itself, apart from scheduled orders; None when nothing will."""
     days: list[date | None] = [subscription.period_end]
@@ -93,6 +103,8 @@ def next_due(subscription: Subscription) -> datetime | None:
         case S.SUSPENDED | S.ENDING:
             # A kept end date comes for a suspended one, too.
             ends_at = subscription.ends_at
+            if is_last_period(subscription):
+                days = []
         case S.EXPIRED:
             days = [subscription.grace_ends]
         case _:
