@@ -193,6 +193,10 @@ def _worker(seen: _Seen) -> Found:
     if oldest > settings.READY_JOB_AGE:
         mend = "Look at the worker's log; start more workers, or raise WORKER_CONCURRENCY."
         yield State.PROBLEM, f"A job that people wait for has waited {_duration(oldest)}.", mend
+    bulk = readings.oldest_bulk_job()
+    if bulk > settings.READY_ORDER_AGE:
+        mend = "Look at the worker's log; start more workers, or raise WORKER_CONCURRENCY."
+        yield State.PROBLEM, f"A job of bulk work has waited {_duration(bulk)}.", mend
     due = readings.oldest_due_order()
     if due > settings.READY_ORDER_AGE:
         mend = "Look at the worker's log, and at the order that was placed first, in BSS."

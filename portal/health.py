@@ -96,6 +96,12 @@ def _jobs() -> dict[str, Any]:
     return {"ok": oldest <= settings.READY_JOB_AGE, "oldest": oldest, "limit": settings.READY_JOB_AGE}
 
 
+def _bulk() -> dict[str, Any]:
+    # It gives way to clicks, and to bulk work that came before it: as patient as for an order of such a run.
+    oldest = readings.oldest_bulk_job()
+    return {"ok": oldest <= settings.READY_ORDER_AGE, "oldest": oldest, "limit": settings.READY_ORDER_AGE}
+
+
 def _orders() -> dict[str, Any]:
     oldest = readings.oldest_due_order()
     return {"ok": oldest <= settings.READY_ORDER_AGE, "oldest": oldest, "limit": settings.READY_ORDER_AGE}
@@ -107,5 +113,6 @@ CHECKS: dict[str, Callable[[], dict[str, Any]]] = {
     "migrations": _migrations,
     "worker": _worker,
     "jobs": _jobs,
+    "bulk": _bulk,
     "orders": _orders,
 }

@@ -134,10 +134,14 @@ def _window(name: str, seconds: float) -> Metric:
 
 
 def _queues() -> Iterator[Metric]:
+    # A series that is not there raises no alarm, and is no 0 in a sum.
+    none = dict.fromkeys(readings.QUEUES, 0)
     found = readings.queues()
-    yield _by("queue", "jobs_waiting", "Jobs that may run now.", {one.name: one.waiting for one in found})
-    yield _by("queue", "jobs_later", "Jobs that wait for their time.", {one.name: one.later for one in found})
-    ages = {one.name: one.age for one in found}
+    waiting = none | {one.name: one.waiting for one in found}
+    yield _by("queue", "jobs_waiting", "Jobs that may run now.", waiting)
+    later = none | {one.name: one.later for one in found}
+    yield _by("queue", "jobs_later", "Jobs that wait for their time.", later)
+    ages = none | {one.name: one.age for one in found}
     yield _by("queue", "jobs_oldest_seconds", "How long the oldest job that may run has waited.", ages)
 
 

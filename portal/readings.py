@@ -15,11 +15,15 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.utils import ProgrammingError
 
 from subscriptions import clock
+from subscriptions.lifecycle import AFTER_CLICKS
 from subscriptions.models import Order, OrderStatus, VendorCall
 
 # Work that may wait for as long as it takes, such as bulk orders and thousands of notices, has less than this.
 PEOPLE_WAIT = 0
+# Of the queue `bulk`: somebody has confirmed it, and it gives way to clicks.
+BULK = AFTER_CLICKS
 EVERYTHING = -(2**31)
+QUEUES = ("bulk", "mail", "orders", "upkeep")
 # What happened lately is read from so many newest rows, whatever the base has grown to and however much happens.
 NEWEST = 10_000
 BUCKETS_MS = (50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
@@ -95,6 +99,11 @@ def queues(*, priority: int = EVERYTHING) -> list[Queue]:
     with connection.cursor() as cursor:
         cursor.execute(_QUEUES, [priority])
         return [Queue(*row) for row in cursor.fetchall()]
+
+
+def oldest_bulk_job() -> float:
+    """Seconds for which the oldest job of bulk work that may run has waited; 0 when none waits."""
+    return max((one.age for one in queues(priority=BULK) if one.name == "bulk"), default=0.0)
 
 
 def oldest_due_order() -> float:

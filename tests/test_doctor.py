@@ -269,11 +269,13 @@ def test_a_worker_that_was_killed_over_a_job(emulator, subscription, settings, t
 def test_work_that_nobody_does(waiting_job, settings):
     waiting_job(settings.READY_JOB_AGE + 60)
     waiting_job(100_000, priority=-10)
+    waiting_job(settings.READY_ORDER_AGE + 60, queue="bulk", priority=-5)
     OrderFactory(status="placed", next_attempt_at=clock.now() - timedelta(hours=2))
-    [(state, what, _), (job, waited, _), (order, due, _)] = found_in("worker")
-    assert (state, job, order) == ("ok", "problem", "problem")
-    assert "Jobs that wait: 2." in what
+    [(state, what, _), (job, waited, _), (bulk, placing, _), (order, due, _)] = found_in("worker")
+    assert (state, job, bulk, order) == ("ok", "problem", "problem", "problem")
+    assert "Jobs that wait: 3." in what
     assert "0:11:0" in waited
+    assert "bulk work has waited 1:01:0" in placing
     assert "2:00:0" in due
 
 

@@ -15,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 
 from portal import readings
 from subscriptions import clock
+from subscriptions.bulk.jobs import PLACE, PRIORITY
 from subscriptions.models import Order
 from tests.factories import OrderFactory, SubscriptionFactory
 from tests.worker_process import WorkerProcess, wait_until
@@ -133,14 +134,14 @@ ready = pytest.mark.usefixtures("operations_token", "worker_alive")
 
 
 @ready
-def test_ready_takes_five_statements(waiting_job):
+def test_ready_takes_six_statements(waiting_job):
     for number in range(3):
         waiting_job(number)
         OrderFactory(status="placed")
     readings._newest()
     with CaptureQueriesContext(connection) as queries:
         assert checks() == (200, [])
-    assert len(queries) == 5
+    assert len(queries) == 6
 
 
 @ready
@@ -197,6 +198,16 @@ def test_jobs_that_may_wait_say_nothing(waiting_job, settings):
     waiting_job(too_long, status="doing")
     waiting_job(-3600, scheduled=True)
     assert checks() == (200, [])
+
+
+@ready
+def test_a_bulk_run_that_nobody_places_is_too_old(waiting_job, settings):
+    settings.READY_ORDER_AGE = 3600.0
+    waiting_job(3500, queue="bulk", priority=PRIORITY[PLACE])
+    assert checks() == (200, [])
+    settings.READY_ORDER_AGE = 3400.0
+    assert checks() == (503, ["bulk"])
+    assert checks(query="?exclude=bulk") == (200, [])
 
 
 @ready

@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from procrastinate.contrib.django import app
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
@@ -168,10 +169,12 @@ def test_queues_workers_vendors_and_notices(waiting_job):
     Notice.objects.create(event=event, user=UserFactory(), kind="done")
     Notice.objects.create(event=event, user=UserFactory(), kind="done", sent_at=clock.now())
     found = scrape()
-    assert found["jobs_waiting"] == {("bulk",): 1, ("mail",): 0, ("orders",): 2}
-    assert found["jobs_later"] == {("bulk",): 0, ("mail",): 1, ("orders",): 0}
+    assert found["jobs_waiting"] == {("bulk",): 1, ("mail",): 0, ("orders",): 2, ("upkeep",): 0}
+    assert found["jobs_later"] == {("bulk",): 0, ("mail",): 1, ("orders",): 0, ("upkeep",): 0}
     ages = found["jobs_oldest_seconds"]
-    assert ages == {("bulk",): pytest.approx(400, abs=30), ("mail",): 0, ("orders",): pytest.approx(100, abs=30)}
+    assert ages == {
+        ("bulk",): pytest.approx(400, abs=30), ("mail",): 0, ("orders",): pytest.approx(100, abs=30), ("upkeep",): 0,
+    }  # fmt: skip
     assert found["workers"] == {(): 1}
     assert found["orders_oldest_due_seconds"][()] == pytest.approx(180, abs=30)
     assert found["vendor_paused"] == {("kaspersky",): 1}
@@ -185,6 +188,10 @@ def test_an_untouched_installation_says_zero(db, empty_queue):
     assert found["vendor_paused"] == {("kaspersky",): 0}
     assert found["orders_placed_total"] == found["vendor_calls_total"] == found["notices_owed"] == {(): 0}
     assert "orders_ended" not in found
+    app.perform_import_paths()
+    queues = {(task.queue,) for task in app.tasks.values() if task.queue != "builtin"}
+    for name in ("jobs_waiting", "jobs_later", "jobs_oldest_seconds"):
+        assert found[name] == dict.fromkeys(queues, 0)
 
 
 # --- its price -------------------------------------------------------------------------------------------------------
