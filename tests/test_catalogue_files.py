@@ -2,14 +2,17 @@
 
 import csv
 import io
+import os
 import re
 import subprocess
+import sys
 from decimal import Decimal
 from io import StringIO
 from types import SimpleNamespace
 
 import psycopg
 import pytest
+from django.conf import settings
 from django.contrib.admin.models import LogEntry
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -500,3 +503,16 @@ def test_the_example_of_the_other_help_too(capsys, tmp_path, monkeypatch, sku):
     monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=written))
     run("export_catalogue")
     assert written.getvalue().decode() == whole()
+
+
+def test_a_reader_that_has_had_enough():
+    reading, writing = os.pipe()
+    os.close(reading)
+    told = os.environ | {"DATABASE_URL": database_url(), "SEATDESK_DEMO": "1"}
+    command = [sys.executable, "manage.py", "export_catalogue"]
+    with open(writing, "wb") as closed:
+        result = subprocess.run(
+            command, cwd=settings.BASE_DIR, env=told, stdout=closed, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert result.stderr.strip() == "CommandError: Standard output was closed before the end."
+    assert result.returncode == 1

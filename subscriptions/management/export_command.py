@@ -1,12 +1,8 @@
 """The base of the commands that write a list to a file, or to standard output."""
 
-import os
-import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from django.core.management import CommandError
 from django.db import Error
@@ -14,7 +10,7 @@ from django.db import Error
 from subscriptions import exports, filters
 from subscriptions.exports import Table
 from subscriptions.filters import BadFilter
-from subscriptions.management.outfile import whole
+from subscriptions.management.outfile import printed, whole
 from subscriptions.management.telling import INTERRUPTED, MISUSED, TellingCommand
 
 
@@ -65,7 +61,8 @@ class ExportCommand(TellingCommand):
         write = exports.WRITERS[self._format(out, format)]
         try:
             if out is None:
-                _print(lambda stream: write(rows, self.table, stream))
+                with printed() as stream:
+                    write(rows, self.table, stream)
                 return
             # Of how many would take as long to find out.
             with whole(out) as stream, self._progress("Rows", None) as reached:
@@ -91,14 +88,3 @@ class ExportCommand(TellingCommand):
 
 def _listed(rows: Any) -> list[str]:
     return [f"  {name:<16}{about}" for name, about in rows]
-
-
-def _print(write: Callable[[BinaryIO], Any]) -> None:
-    try:
-        write(sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        # Whoever read it has had enough; Python would complain once more when it ends.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise CommandError("Standard output was closed before the end.") from None

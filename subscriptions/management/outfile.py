@@ -1,9 +1,10 @@
-"""Files that commands write: whole or not at all."""
+"""What commands write: files, whole or not at all, and standard output."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,6 +38,19 @@ def whole(out: Path) -> Iterator[BinaryIO]:
         raise CommandError(f"{out} cannot be written: {error.strerror}. Nothing was written.") from None
     finally:
         written.unlink(missing_ok=True)
+
+
+@contextmanager
+def printed() -> Iterator[BinaryIO]:
+    """Standard output for bytes. Raises CommandError (exit code 1) when it is closed before the end, as by `head`."""
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # Whoever read it has had enough; Python would complain once more when it ends.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise CommandError("Standard output was closed before the end.") from None
 
 
 def _umask() -> int:

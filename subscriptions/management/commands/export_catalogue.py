@@ -1,6 +1,5 @@
 """`uv run manage.py export_catalogue`: the price list for a spreadsheet."""
 
-import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from django.core.management import CommandError
 
 from subscriptions import catalogue_files
-from subscriptions.management.outfile import whole
+from subscriptions.management.outfile import printed, whole
 from subscriptions.management.telling import INTERRUPTED, TellingCommand
 
 
@@ -26,9 +25,8 @@ class Command(TellingCommand):
     def handle(self, *, out: Path | None, **options: Any) -> None:
         lines = catalogue_files.lines()
         if out is None:
-            for line in lines:
-                sys.stdout.buffer.write(line.encode())
-            sys.stdout.buffer.flush()
+            with printed() as stream:
+                stream.writelines(line.encode() for line in lines)
             return
         try:
             with whole(out) as stream:
