@@ -18,13 +18,17 @@ NAMED = re.compile(
 )
 # Whoever has the link of a reset mail can set the password; the part before the dash only names the person.
 RESET_KEY = re.compile(r"(/password/reset/key/[0-9A-Za-z]+-)[^\s\"'<>?&]+")
+# In a query only: elsewhere a code is the number of a refusal, or of an exit.
+QUERY_CODE = re.compile(r"(?i)([?&](?:\w+_)?code=)[^\s\"'<>&#]+")
 SECRET_KEYS = ("password", "activation_code", "code_plain", "authorization", "cookie", "secret", "token")
 
 
 def mask_text(text: str) -> str:
     """The text with activation codes cut to their last group, values of secret names and reset keys replaced."""
     masked = CODE.sub(r"****-****-****-\1", text)
-    return RESET_KEY.sub(r"\1****", NAMED.sub(r"\1****", masked))
+    for secret in (NAMED, RESET_KEY, QUERY_CODE):
+        masked = secret.sub(r"\1****", masked)
+    return masked
 
 
 def _mask(value: Any) -> Any:

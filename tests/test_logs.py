@@ -46,6 +46,12 @@ def test_the_key_is_masked_wherever_the_link_stands():
     assert mask_text("OPERATIONS_TOKEN=abc.def") == "OPERATIONS_TOKEN=****"
 
 
+def test_a_code_in_a_query_is_masked_and_a_refusal_is_not():
+    assert mask_text("GET /x/?code=ABCDE-1&page=2") == "GET /x/?code=****&page=2"
+    assert mask_text("GET /x/?page=2&promo_code=ABC") == "GET /x/?page=2&promo_code=****"
+    assert mask_text("refused, code=602") == "refused, code=602"
+
+
 # --- real lines of real processes ------------------------------------------------------------------------------------
 
 
