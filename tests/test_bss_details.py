@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from datetime import timedelta
 
 import pytest
 from django.urls import reverse
@@ -89,6 +90,13 @@ def test_the_vendor_is_silent(operator, drifted, emulator):
     assert "The licence service did not answer" in page
     assert "last known answer" in page
     assert "40" in page
+
+
+def test_the_age_of_an_answer_is_in_business_time(operator, drifted, settings, emulator):
+    settings.CLOCK_OFFSET += timedelta(minutes=4)
+    assert re.search(r"Last answer: .*, 4\W*minutes ago", text(operator.get(details(drifted))))
+    emulator.control.add_fault("html-500", count=9)
+    assert re.search(r"last known answer, 4\W*minutes old", text(operator.post(details(drifted))))
 
 
 @pytest.mark.parametrize(("stem", "ours", "theirs"), [("take_theirs", 40, 40), ("push_ours", 25, 25)])

@@ -48,6 +48,7 @@ def get_details(request: HttpRequest, pk: int) -> HttpResponse:
         title=f"{actions.DETAILS.label} of {subscription}",
         current="details",
         reading=reading,
+        now=clock.now(),
         lines=[(line, [] if blocked else _ways(line, about)) for line in reading.lines] if reading else [],
         differs=reading is not None and any(line.differs for line in reading.lines),
         blocked=blocked,
