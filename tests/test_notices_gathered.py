@@ -180,6 +180,15 @@ def test_reminders_are_gathered_with_the_figures_of_each(cast, mailoutbox, monke
         assert ": 30 seats for" in part
 
 
+@pytest.mark.parametrize(("number", "gathered"), [(3, False), (4, True)])
+def test_what_comes_at_once_in_numbers_is_gathered_whatever_it_is(number, gathered, cast):
+    events = [happened(cast.acme, "expire.expired", after={"Renewable until": "2027-04-01"}) for _ in range(number)]
+    events.append(happened(cast.globex, "expire.expired", after={"Renewable until": "2027-04-01"}))
+    notifications.notify.func([one.pk for one in events])
+    assert set(Notice.objects.filter(event__account=cast.acme).values_list("gathered", flat=True)) == {gathered}
+    assert not Notice.objects.filter(event__account=cast.globex, gathered=True).exists()
+
+
 def test_what_each_costs_is_said_of_each(of_a_run, cast, mailoutbox, monkeypatch):
     of_a_run(cast.acme, "increase.completed", 2, by=cast.operator, quote=COSTS, before={"Seats": 25})
     send_all(monkeypatch)

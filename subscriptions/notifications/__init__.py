@@ -5,6 +5,8 @@ person and owes a `send_notice` for each, but for what comes in the hundreds, wh
 least once, and never while a row is locked.
 """
 
+from collections import Counter
+
 import structlog
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
@@ -23,6 +25,8 @@ from subscriptions.notifications import letters
 from subscriptions.notifications.recipients import recipients
 
 log = structlog.get_logger(__name__)
+FEW = 3
+"""So many notices of a kind are sent to a person one by one, when they come at once."""
 # Inside a worker the app's own connector is another connection, and its jobs would outlive a rollback of ours.
 _queue = JobManager(DjangoConnector())
 
@@ -80,12 +84,19 @@ def notify(event_ids: list[int]) -> None:
             .order_by("pk")
         )
         known = set(Notice.objects.filter(event__in=events).values_list("event", "user"))
+        account_of = {event.pk: event.account_id for event in events}
         of_many = {event.pk for event in events if event.order and hasattr(event.order, "bulk_row")}
+        told = recipients(events)
+        # What falls due in one night comes in the hundreds too, and so do plans that a bulk run withdraws.
+        together = Counter((user, kind, account_of[event]) for (event, user), kind in told.items())
         owed = Notice.objects.bulk_create(
-            Notice(event_id=event, user_id=user, kind=kind, gathered=event in of_many or kind in REMINDERS)
-            for (event, user), kind in recipients(events).items()
+            Notice(
+                event_id=event, user_id=user, kind=kind,
+                gathered=event in of_many or kind in REMINDERS or together[user, kind, account_of[event]] > FEW,
+            )
+            for (event, user), kind in told.items()
             if (event, user) not in known
-        )
+        )  # fmt: skip
         if alone := [_sending(notice) for notice in owed if not notice.gathered]:
             _queue.batch_defer_jobs(alone)
 

@@ -1,4 +1,4 @@
-"""Notices that come in the hundreds, those of bulk work and reminders: one letter of each kind to a person."""
+"""Notices that come in the hundreds, such as those of bulk work and reminders: one letter of each kind to a person."""
 
 from collections.abc import Iterator
 from datetime import timedelta
