@@ -11,7 +11,7 @@ from subscriptions import actions, bulk, clock, lifecycle
 from subscriptions.actions import BSS, COMMAND, NotAllowed
 from subscriptions.bulk import Preview, Wanted
 from subscriptions.lifecycle import Wish
-from subscriptions.models import SKU, Account, ApprovalLimit, BulkRow, Charge, Order, PriceBand, Subscription
+from subscriptions.models import SKU, Account, ApprovalLimit, BulkRow, BulkRun, Charge, Order, PriceBand, Subscription
 from tests.factories import ChargeFactory, OrderFactory, SKUFactory, SubscriptionFactory
 from tests.test_periods import begun, fresh, lines, run, travel
 
@@ -245,6 +245,16 @@ def test_what_was_shown_is_final_once_it_is_confirmed(look):
         BulkRow.objects.filter(run=chosen).update(shown="99.00")
 
 
+def test_a_run_that_the_version_before_has_looked_at_is_priced_as_it_is_placed(look):
+    one = SubscriptionFactory()
+    chosen = look(one, seats=30)
+    kept = {name: value for name, value in chosen.preview.items() if name != "later"}
+    BulkRun.objects.filter(pk=chosen.pk).update(preview=kept)
+    BulkRow.objects.filter(run=chosen).update(shown=None)
+    place(fresh(chosen))
+    assert fresh(chosen).placed == 1
+
+
 def test_a_preview_comes_back_from_what_is_kept_of_it(look):
     one, planned = SubscriptionFactory(), SubscriptionFactory(status="suspended")
     OrderFactory(subscription=planned, status="scheduled", action="decrease", after={"Seats": 9})
@@ -277,11 +287,13 @@ def test_an_activation_that_is_planned_with_a_suspension_is_shown_with_its_price
     assert (seen.due, seen.later, shown(chosen)) == ({}, {"EUR": EUR("87.50")}, [EUR("43.75")] * 2)
     place(chosen)
     drain()
+    assert bulk.money(chosen) == [("Still to be charged", "EUR 87.50")]
     for day in ("2027-02-15", "2027-03-01"):
         run(day)
         drain()
     assert {fresh(one).status for one in rows} == {"active"}
     assert charged() == seen.later["EUR"]
+    assert bulk.money(chosen) == [("Charged", "EUR 87.50")]
 
 
 def test_an_activation_that_costs_more_by_now_is_not_planned_and_nothing_is_suspended(begun, travel, look):

@@ -160,11 +160,14 @@ def money(run: BulkRun) -> list[tuple[str, str]]:
         # What is completed stands in the ledger as it was quoted.
         cursor.execute(
             "SELECT o.status = 'completed', o.quote->>'currency', sum((line->>'amount')::numeric)"
-            " FROM subscriptions_bulkrow r JOIN subscriptions_order o ON o.id = r.order_id,"
-            " jsonb_array_elements(o.quote->'lines') AS line"
+            " FROM subscriptions_bulkrow r JOIN subscriptions_order own ON own.id = r.order_id"
+            # With a suspension an activation may have been planned.
+            " JOIN LATERAL (SELECT own.status, own.quote UNION ALL SELECT t.status, t.quote FROM subscriptions_order t"
+            " WHERE %s AND t.subscription_id = own.subscription_id AND t.placed_at = own.placed_at"
+            " AND t.action = 'activate') o ON true, jsonb_array_elements(o.quote->'lines') AS line"
             " WHERE r.run_id = %s AND o.status NOT IN ('failed', 'rejected', 'withdrawn')"
             " GROUP BY 1, 2 ORDER BY 1 DESC, 2",
-            [run.pk],
+            ["then" in run.given, run.pk],
         )
         found = []
         for done, currency, amount in cursor.fetchall():

@@ -188,7 +188,9 @@ def _place(run: BulkRun, wanted: Wanted, rows: Sequence[BulkRow], spare: int | N
 
 def _at_most(run: BulkRun, row: BulkRow) -> Decimal | None:
     """What was shown of a row of BSS; a command is told to do it, and prices as it places."""
-    return (row.shown or Decimal()) if run.audience == BSS else None
+    # A run that the version before has looked at does not know what was shown of each row.
+    priced = run.audience == BSS and "later" in (run.preview or {})
+    return (row.shown or Decimal()) if priced else None
 
 
 def _in_halves(run: BulkRun, wanted: Wanted, rows: Sequence[BulkRow], spare: int | None) -> int:
