@@ -124,6 +124,10 @@ def _choose(run: BulkRun) -> bool:
         if run.choosing is not None:
             try:
                 write_next(run, CHOSEN_TOGETHER)
+                if run.choosing is None and run.preview:
+                    # A worker of the version before took it for a draft of no rows.
+                    run.preview = {}
+                    run.save(update_fields=["preview"])
             except BadFilter as bad:
                 # Such as a company that has another name by now.
                 run.stopped_because = f"The others cannot be chosen any more. {bad} Choose them in the list again."
