@@ -13,13 +13,14 @@ ANNOUNCE = """
         SELECT t.id, a.time_zone, greatest(t.trial_ends - 7, %s::date) AS day
         FROM subscriptions_subscription AS t JOIN subscriptions_account AS a ON a.id = t.account_id
         WHERE t.trial_ends IS NOT NULL AND t.status = 'active' AND t.reminder_due_on IS NULL
+        ORDER BY t.id FOR NO KEY UPDATE OF t
     ) AS v
     WHERE s.id = v.id AND v.day < s.trial_ends
 """
 
 
 def announce_running_trials(apps, schema_editor):
-    """Running it again changes nothing: what was announced has ended a week later."""
+    """Running it again on the same day changes nothing."""
     tomorrow = clock.now().astimezone(UTC).date() + timedelta(days=1)
     with schema_editor.connection.cursor() as cursor:
         cursor.execute(ANNOUNCE, [tomorrow])
@@ -33,6 +34,8 @@ class Migration(migrations.Migration):
 
     operations = [
         ValidateConstraint("notice", "notice_kind_known"),
+        # Before the index, which a second run would find there.
+        migrations.RunPython(announce_running_trials, migrations.RunPython.noop),
         AddIndexConcurrently(
             "subscription",
             models.Index(
@@ -41,5 +44,4 @@ class Migration(migrations.Migration):
                 name="subscription_trials",
             ),
         ),
-        migrations.RunPython(announce_running_trials, migrations.RunPython.noop),
     ]
