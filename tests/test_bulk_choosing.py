@@ -64,6 +64,13 @@ def all_of_them():
     return list(enumerate(in_the_list(), 1))
 
 
+def test_what_an_older_worker_took_for_a_draft_of_no_rows_is_looked_at_anew(mixed, many, draft):
+    run = draft(given={})
+    BulkRun.objects.filter(pk=run.pk).update(preview={"rows": 0, "at": "2027-02-01T10:00:00+00:00"})
+    work()
+    assert bulk.preview_of(fresh(run)).rows == 7
+
+
 def test_many_are_written_by_the_worker_as_the_list_shows_them(mixed, many, draft):
     run = draft(given={})
     assert (written(run), run.total, run.selection) == ([], 0, "search acme, status active,suspended")
