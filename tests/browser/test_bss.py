@@ -317,6 +317,18 @@ def test_lists_fit_every_width_and_are_cards_on_a_narrow_page(open_page, one_of_
     expect(name).to_have_attribute("aria-sort", "ascending")
 
 
+def test_rows_to_read_are_cards_with_the_names_of_their_columns(open_page, cast, accessible):
+    band = SKUFactory().price_bands.first()
+    page = open_page(cast.auditor, viewport={"width": 320, "height": 700})
+    page.goto(reverse("admin:subscriptions_sku_change", args=[band.sku_id]))
+    row = page.get_by_role("table").get_by_role("row", name=str(band))
+    price = row.get_by_role("cell").and_(page.locator(".field-price"))
+    expect(price).to_be_visible()
+    assert "Price" in price.evaluate("cell => getComputedStyle(cell, '::before').content")
+    assert page.evaluate(TOO_WIDE) == []
+    accessible(page)
+
+
 def test_fifty_subscriptions_are_two_lines_each(open_page, cast):
     sku = SKUFactory(
         product=ProductFactory(name="Kaspersky Endpoint Security for Business Advanced"), code="KESB-ADVANCED"
