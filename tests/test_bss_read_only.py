@@ -98,6 +98,21 @@ def test_no_template_breaks_the_page_policy():
         assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", source)), template
 
 
+CARDS = re.compile(r"""<table\b[^>]*(?:class="(?:[^"]*\s)?table[\s"]|id="result_list"|role=).*?</table>""", re.S)
+PARTS = re.compile(r"<(?:table|thead|tbody|tfoot|tr|th|td)\b(?:{%.*?%}|{{.*?}}|[^>])*>")
+
+
+def test_tables_stay_tables_where_they_turn_to_cards():
+    """Which is done by `display`, and takes away what the elements mean by themselves."""
+    tables = []
+    for template in Path(settings.BASE_DIR, "templates").rglob("*.html"):
+        for table in CARDS.findall(template.read_text()):
+            tables.append(template.name)
+            assert [part for part in PARTS.findall(table) if not re.search(r'\srole="', part)] == [], template
+    assert len(tables) > 15
+    assert "tabular.html" in tables
+
+
 STOCK = (
     "/bss/", "/bss/password_change/", "/bss/subscriptions/user/add/", "/bss/subscriptions/account/add/",
     "/bss/subscriptions/sku/add/", "/bss/subscriptions/product/add/", "/bss/subscriptions/subscription/",
