@@ -219,6 +219,9 @@ def price(
     if standing and action is actions.ACTIVATE:
         # Planned with the suspension it is priced before that has come.
         standing = replace(standing, suspended=True)
+    # While an end is waited for, no period begins. Activated over it, the next one is billed whole, from its first day.
+    if action is actions.ACTIVATE and not planned and subscription.period_end:
+        on = min(on, subscription.period_end)
     try:
         quote = pricing.quote(standing, mine, change, on)
     except NoPrice as missing:
@@ -226,6 +229,8 @@ def price(
             return None
         words = f"{missing.fact} Add one to the price list." if audience in actions.STAFF else missing.sentence
         raise NotAllowed("no_price", words) from missing
+    if subscription.ends_at and subscription.ends_at > at and terms.is_last_period(subscription):
+        quote = replace(quote, later=None)
     fingerprint = mine.fingerprint
     if isinstance(change, pricing.ChangeSKU):
         fingerprint += change.terms.fingerprint
@@ -332,6 +337,18 @@ def next_charge(about: Situation, prices: Prices) -> NextCharge:
     except NoPrice as missing:
         return NextCharge(sentence=missing.sentence)
     return NextCharge(pricing.money(quote.due_now, quote.currency), boundary)
+
+
+def is_billed_next(subscription: Subscription) -> bool:
+    """Does its next period begin by itself, and is it billed, if nobody orders anything? Needs `sku` and `account`."""
+    if subscription.status not in (S.ACTIVE, S.ENDING, S.SUSPENDED) or subscription.trial_ends:
+        return False
+    if subscription.status == S.SUSPENDED and not subscription.sku.bills_while_suspended:
+        return False
+    boundary = subscription.period_end
+    ends_on = actions.local_day(subscription.ends_at, subscription.account) if subscription.ends_at else None
+    over = subscription.term_end if not subscription.auto_renew else None
+    return boundary is not None and not any(one and one <= boundary for one in (ends_on, over))
 
 
 def quote_of(order: Order) -> Quote | None:

@@ -7,6 +7,7 @@ import shlex
 import time
 import tracemalloc
 from datetime import timedelta
+from decimal import Decimal
 from io import StringIO
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 
-from subscriptions import clock, gateways, pricing, takeover
+from subscriptions import actions, clock, gateways, pricing, quotes, takeover
 from subscriptions.management.commands import import_subscriptions
 from subscriptions.models import Account, Event, Subscription, Takeover, TakeoverRow, VendorCall
 from subscriptions.sheets import Sheet
@@ -22,6 +23,7 @@ from subscriptions.takeover import Base
 from subscriptions.takeover.companies import Companies
 from subscriptions.takeover.looking import Desk
 from tests.factories import AccountFactory, SKUFactory
+from tests.test_concurrency import together
 from tests.worker_process import wait_until
 
 pytestmark = pytest.mark.django_db
@@ -90,6 +92,17 @@ def outcomes(path):
         return list(csv.DictReader(stream))
 
 
+def refuse_to_write(sku):
+    with connection.cursor() as cursor:
+        # As if its range had been narrowed by an instant after the decision.
+        cursor.execute(
+            "CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" IF NEW.sku_id = {sku.pk} THEN RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'; END IF;"
+            " RETURN NEW; END $$; CREATE TRIGGER refuse BEFORE INSERT ON subscriptions_subscription"
+            " FOR EACH ROW EXECUTE FUNCTION pg_temp.refuse()"
+        )
+
+
 def nothing_happened():
     return not (Takeover.objects.exists() or Subscription.objects.exists() or Event.objects.exists())
 
@@ -106,13 +119,34 @@ def test_without_apply_it_is_only_shown(base):
     assert said.startswith("9 rows: file base.csv. None was read at the vendor.\n")
     assert re.search(r"^ +4  can be taken over as active\n +line 2: Acme GmbH, 25 seats of KES\n", said, re.M)
     assert re.search(r"^ +1  can be taken over as suspended$", said, re.M)
-    assert "A period of all of them costs EUR 437.50 here" in said
+    assert "A period of those that are billed next costs EUR 350.00 here" in said
     assert "Without an activation code: 5" in said
     assert re.search(r"^ +4  cannot\n +2  below_minimum\n +line 7: This product starts at 5 seats", said, re.M)
     assert "There is no SKU “NONE”." in said
     assert "There is no company “Nobody”." in said
     assert said.endswith('With --from NAME --apply --reason "...", those that can are taken over.\n')
     assert nothing_happened()
+
+
+def test_what_a_period_costs_counts_what_is_billed_next(base):
+    today, over = clock.now().date(), clock.now().date() + timedelta(10)
+    SKUFactory(code="ALWAYS", bills_while_suspended=True)
+    suspended = {"status": "suspended", "suspended_on": day(-5)}
+    file = base(
+        {"seats": 10}, {"seats": 11, "auto_renew": "no", "term_end": over},
+        {"seats": 12, "auto_renew": "no", "term_end": pricing.add_months(over, 1, over.day), "anchor_day": over.day},
+        {"seats": 13, "status": "ending", "ends_on": over}, {"seats": 14, "status": "ending", "ends_on": day(11)},
+        {"seats": 15} | suspended, {"seats": 16, "sku": "ALWAYS"} | suspended,
+        {"seats": 17, "status": "expired", "period_end": today},
+    )  # fmt: skip
+    shown = run(file, "--no-vendor-check")
+    run(file, *UNCHECKED)
+    taken = Subscription.objects.select_related("sku__product", "account")
+    about = actions.situations(taken, actor=None, audience=actions.SYSTEM)
+    prices = quotes.load(taken)
+    billed = {one.subscription.seats for one in about if quotes.next_charge(one, prices).amount}
+    assert billed == {10, 12, 14, 16}
+    assert f"A period of those that are billed next costs EUR {sum(billed) * Decimal('3.5'):.2f} here" in shown
 
 
 def test_rows_come_from_standard_input_too(base, monkeypatch):
@@ -215,14 +249,7 @@ def test_after_so_many_failures_it_stops_and_can_be_gone_on_with(base, monkeypat
 def test_a_row_that_cannot_be_written_leaves_the_others_alone(base, sku):
     other = SKUFactory(code="SMALL")
     file = base({}, {"sku": "SMALL"}, {})
-    with connection.cursor() as cursor:
-        # As if its range had been narrowed by an instant after the decision.
-        cursor.execute(
-            "CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-            f" IF NEW.sku_id = {other.pk} THEN RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'; END IF;"
-            " RETURN NEW; END $$; CREATE TRIGGER refuse BEFORE INSERT ON subscriptions_subscription"
-            " FOR EACH ROW EXECUTE FUNCTION pg_temp.refuse()"
-        )
+    refuse_to_write(other)
     said = refusal(file, *UNCHECKED, code=1)
     assert "This row cannot be taken over: IntegrityError. See the log." in said
     assert set(Subscription.objects.values_list("subscriber_id", flat=True)) == {name(1), name(3)}
@@ -257,9 +284,67 @@ def test_companies_are_created_when_that_is_asked_for(base):
     assert (new.time_zone, new.currency, new.language, new.subscriptions.count()) == ("Europe/Zurich", "EUR", "de", 2)
     kept = Takeover.objects.get()
     assert (kept.companies, kept.reason, kept.audience) == ([new.pk], "We move", "command")
-    with pytest.raises(DatabaseError), transaction.atomic():
-        Takeover.objects.update(companies=[])
+    for other in ([], [new.pk * 10], [new.pk + 1, new.pk]):
+        with pytest.raises(DatabaseError), transaction.atomic():
+            Takeover.objects.update(companies=other)
     assert Account.objects.count() == 2
+
+
+CREATING = ("--create-companies", "Europe/Zurich")
+
+
+def test_no_company_is_created_of_whom_nothing_is_taken_over(base, monkeypatch):
+    monkeypatch.setattr("subscriptions.takeover.runs.CHUNK", 2)
+    few = {"currency": "EUR", "seats": 1}
+    file = base(
+        {"account": "Few AG"} | few, {"account": "Late AG"} | few, {"account": "Few AG"} | few,
+        {"account": "Late AG", "currency": "EUR"}, {"account": "late ag", "currency": "EUR"},
+    )  # fmt: skip
+    assert "Companies that are created: 1\n" in run(file, "--no-vendor-check", *CREATING)
+    refusal(file, *UNCHECKED, *CREATING, code=1)
+    new = Account.objects.exclude(name="Acme GmbH").get()
+    assert (new.name, new.subscriptions.count(), Takeover.objects.get().companies) == ("Late AG", 2, [new.pk])
+
+
+def test_a_takeover_that_is_gone_on_with_creates_companies_too(base, monkeypatch):
+    monkeypatch.setattr("subscriptions.takeover.runs.CHUNK", 1)
+    rows = [{"account": f"New {n}", "currency": "EUR"} for n in range(3)]
+    file = base(rows[0], rows[1] | {"seats": 1}, *rows[1:])
+    refusal(file, *UNCHECKED, *CREATING, "--language", "de", "--max-failures", 1, code=1)
+    assert set(Account.objects.values_list("name", flat=True)) == {"Acme GmbH", "New 0"}
+    refusal("--resume", Takeover.objects.get().pk, code=1)
+    new = Account.objects.exclude(name="Acme GmbH")
+    assert Takeover.objects.get().companies == list(new.order_by("pk").values_list("pk", flat=True))
+    assert set(new.values_list("name", "time_zone", "language", "subscriptions__seats")) == {
+        (f"New {n}", "Europe/Zurich", "de", 25) for n in range(3)
+    }
+
+
+def test_a_company_whose_row_cannot_be_written_is_not_created_and_its_neighbour_is(base):
+    bad = SKUFactory(code="SMALL")
+    one = {"currency": "EUR"}
+    file = base({"account": "Bad AG", "sku": "SMALL"} | one, {"account": "Good AG"} | one)
+    refuse_to_write(bad)
+    refusal(file, *UNCHECKED, *CREATING, code=1)
+    assert set(Account.objects.values_list("name", flat=True)) == {"Acme GmbH", "Good AG"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_takeovers_at_once_create_each_company_once(base, monkeypatch):
+    monkeypatch.setattr("subscriptions.takeover.runs.CHUNK", 5)
+    begun = []
+    for first in (1, 1001):
+        file = base(*({"account": f"New {n // 4}", "subscriber_id": name(first + n), "currency": "EUR"}
+                      for n in range(60)))  # fmt: skip
+        rows = Base(Sheet(io.BytesIO(file.read_bytes()), needed=takeover.NEEDED), "x")
+        about = {"source": "Old", "reason": "x", "actor": None, "audience": "command", "asks_vendor": False}
+        begun += [takeover.begin(rows, new=takeover.NewCompanies("Europe/Zurich"), **about).pk] * 2
+    together(*(lambda pk=pk: list(takeover.take(Takeover.objects.get(pk=pk))) for pk in begun))
+    new = Account.objects.exclude(name="Acme GmbH")
+    assert sorted(new.values_list("name", flat=True)) == sorted(f"New {n}" for n in range(15))
+    assert {one.subscriptions.count() for one in new} == {8}
+    created = [pk for one in Takeover.objects.all() for pk in one.companies]
+    assert sorted(created) == sorted(new.values_list("pk", flat=True))
 
 
 # --- misuse ----------------------------------------------------------------------------------------------------------
@@ -432,7 +517,12 @@ def test_what_the_vendor_has_otherwise_is_refused(base, licence, tmp_path):
         ({}, {"seats": 30}, "vendor_seats", "The licence service says otherwise: seats 30 and not 25."),
         ({}, {"status": "Paused"}, "vendor_status", "status Paused and not Active."),
         ({}, {"product": "OTHER", "seats": 7}, "vendor_seats", "seats 7 and not 25, product OTHER and not"),
-        ({}, {"end": now + timedelta(days=50)}, "vendor_term", "and not No end."),
+        (
+            {},
+            {"end": now + timedelta(days=50)},
+            "vendor_term",
+            f"says otherwise: its end is {actions.date_words(now.date() + timedelta(50))}, and the file has none.",
+        ),
         ({"activation_code": CODE.replace("A", "B")}, {}, "vendor_code", "has another activation code for it."),
         ({"status": "suspended", "suspended_on": day(-3)}, {"status": "Paused"}, "", ""),
         ({"seats": 3}, {}, "below_minimum", "at 5 seats"),
@@ -456,6 +546,15 @@ def test_what_the_vendor_has_otherwise_is_refused(base, licence, tmp_path):
     assert taken.activation_code.reveal() == CODE, "read there"
     assert taken.vendor_record["seats"] == 25
     assert taken.vendor_read_at
+
+
+@at_the_vendor
+def test_no_company_is_created_whose_licences_the_vendor_does_not_know(base, licence):
+    licence(3)
+    file = base(*({"account": f"New {n}", "currency": "EUR"} for n in (1, 2, 3, 3)))
+    assert "Companies that are created: 1\n" in run(file, *CREATING)
+    assert "3 of 4 rows were not taken over." in refusal(file, *DOING, *CREATING, code=1)
+    assert set(Account.objects.values_list("name", flat=True)) == {"Acme GmbH", "New 3"}
 
 
 @at_the_vendor

@@ -1,6 +1,7 @@
 """Subscriptions that run already, in another system, become ours as they stand: nothing is provisioned or billed."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -85,23 +86,26 @@ def take_over(
     reason: str,
     actor: User | None,
     audience: str,
+    first: Callable[[], None] | None = None,
     then: Callable[[TakenOver], None] | None = None,
 ) -> TakenOver:
     """Write each subscription that can be taken over from `source`, in one transaction; one entry for each, in order.
 
     It is as one that was started here: its status, the period that runs with a line of 0 in the ledger, so that nobody
     bills it again, its term, and a planned end as a scheduled order. Nobody is told by mail. A subscriber that is here
-    already is refused, also when another process was first by an instant. `then` is told the results inside the
-    transaction, to write beside them; by raising it leaves nothing behind.
+    already is refused, also when another process was first by an instant. An account that is not saved is saved with
+    the first of its subscriptions, and not without one; the caller sees to it that nobody else saves it too, at the
+    latest in `first`, which is called inside the transaction before anything is decided. `then` is told the results
+    inside the transaction, to write beside them; by raising it leaves nothing behind.
     """
     act = _Act(source, reason, actor, audience)
     try:
-        return act.write(running, then)
+        return act.write(running, first, then)
     except IntegrityError as clash:
         if "subscriber_id" not in str(clash):
             raise
         # Somebody was first with one of them: by now they are seen.
-        return act.write(running, then)
+        return act.write(running, first, then)
 
 
 # --- deciding --------------------------------------------------------------------------------------------------------
@@ -286,11 +290,17 @@ class _Act:
     actor: User | None
     audience: str
 
-    def write(self, running: Sequence[Running], then: Callable[[TakenOver], None] | None) -> TakenOver:
+    def write(
+        self, running: Sequence[Running], first: Callable[[], None] | None, then: Callable[[TakenOver], None] | None
+    ) -> TakenOver:
         at = clock.now()
-        with transaction.atomic(durable=True):
+        with _unsaved_again() as opened, transaction.atomic(durable=True):
+            if first is not None:
+                first()
             results, book = _decide_many(running, at)
             taken = [(one, new) for one, new in zip(running, results, strict=True) if isinstance(new, Subscription)]
+            opened += {id(new.account): new.account for _, new in taken if new.account.pk is None}.values()
+            Account.objects.bulk_create(opened, batch_size=1_000)
             rows.insert([new for _, new in taken])
             ends = [
                 (self._end(new, book.prices, at), new) for one, new in taken if one.ends_on and not one.vendor_ends_at
@@ -328,6 +338,18 @@ class _Act:
         return rows.event(
             new, TAKEN_OVER, at, actor=self.actor, audience=self.audience, reason=self.reason, after=after
         )
+
+
+@contextmanager
+def _unsaved_again() -> Iterator[list[Account]]:
+    """Accounts put into the list have no key any more when it fails: they were rolled back with all else."""
+    opened: list[Account] = []
+    try:
+        yield opened
+    except BaseException:
+        for account in opened:
+            account.pk, account._state.adding = None, True
+        raise
 
 
 def _charged_elsewhere(new: Subscription, book: _Book, at: datetime) -> Charge:

@@ -21,7 +21,8 @@ class Takeover(models.Model):
     Not a BulkRun: its rows have no subscription before they are done and no order after it, and hold a secret until
     then. A takeover whose process was lost stays `running`, and whoever resumes it goes on. `taken` and `refused` count
     the rows that were decided about, with each of its transactions. That it created `companies` is told here alone, by
-    whom and why: the admin's log knows persons only, and commands have none.
+    whom and why: the admin's log knows persons only, and commands have none. They get its `time_zone` and `language`;
+    without a time zone none is created.
     """
 
     source = models.CharField(max_length=100, editable=False, help_text="Name of the other system.")
@@ -42,6 +43,8 @@ class Takeover(models.Model):
         default=list, db_default=models.Value([], models.JSONField()), editable=False,
         help_text="Keys of the accounts that were created with it.",
     )  # fmt: skip
+    time_zone = models.CharField(max_length=64, blank=True, db_default="", editable=False)
+    language = models.CharField(max_length=8, blank=True, db_default="", editable=False)
 
     class Meta:
         ordering = ["-id"]
@@ -54,12 +57,26 @@ class Takeover(models.Model):
             pgtrigger.Protect(name="never_deleted", operation=pgtrigger.Delete),
             pgtrigger.ReadOnly(
                 name="asked_is_final",
-                fields=["source", "reason", "actor", "audience", "file", "asks_vendor", "created_at"],
+                fields=[
+                    "source",
+                    "reason",
+                    "actor",
+                    "audience",
+                    "file",
+                    "asks_vendor",
+                    "created_at",
+                    "time_zone",
+                    "language",
+                ],
             ),
             pgtrigger.Protect(
-                name="companies_are_final",
+                name="companies_only_grow",
                 operation=pgtrigger.Update,
-                condition=pgtrigger.Q(old__total__gt=0) & pgtrigger.Q(old__companies__df=pgtrigger.F("new__companies")),
+                # By their text: to compare arrays takes their length squared.
+                condition=pgtrigger.Condition(
+                    "OLD.companies IS DISTINCT FROM NEW.companies AND OLD.companies <> '[]'"
+                    " AND NOT starts_with(NEW.companies::text, rtrim(OLD.companies::text, ']') || ',')"
+                ),
             ),
         ]
 

@@ -1,6 +1,7 @@
 """From what a row calls its company to the account."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from django.db import connection
@@ -25,21 +26,35 @@ class Companies:
     """All accounts by name and number, read once; with `new`, those that a row names and nobody has are made up."""
 
     new: NewCompanies | None = None
-    created: list[Account] = field(default_factory=list)
-    """Not saved before `save`."""
     _by_name: dict[str, list[int | Account]] = field(default_factory=lambda: defaultdict(list))
     _numbers: set[int] = field(default_factory=set)
+    _last: int = 0
 
     def __post_init__(self) -> None:
-        for pk, name in Account.objects.order_by("pk").values_list("pk", "name").iterator(chunk_size=10_000):
+        self._read()
+
+    def _read(self) -> None:
+        """All those that are newer than the last one; one that was made up here is the one of its name from now on."""
+        newer = Account.objects.filter(pk__gt=self._last).order_by("pk").values_list("pk", "name")
+        for pk, name in newer.iterator(chunk_size=10_000):
+            self._last = pk
             self._numbers.add(pk)
-            self._by_name[name.casefold()].append(pk)
+            called = self._by_name[name.casefold()]
+            made = next((one for one in called if isinstance(one, Account)), None)
+            if made is None:
+                called.append(pk)
+            elif made.pk is None:
+                made.pk = pk
+                made.refresh_from_db()
+            elif made.pk != pk:
+                called.append(pk)
 
     def find(self, called: str, currency: str = "") -> int | Account:
-        """The account's key, or the unsaved account. Raises NotAllowed."""
+        """The account's key, or the unsaved account, the same each time. Raises NotAllowed."""
         found = self._by_name.get(called.casefold(), [])
         if len(found) == 1:
-            return found[0]
+            [one] = found
+            return one.pk if isinstance(one, Account) and one.pk is not None else one
         if found:
             words = f"{len(found)} companies are called “{called}”. Write the number of the one that is meant."
             raise NotAllowed("many_companies", words)
@@ -50,18 +65,17 @@ class Companies:
         if not currency:
             raise NotAllowed("no_currency", f"“{called}” is a new company, and the row does not say its currency.")
         made = Account(name=called, currency=currency, time_zone=self.new.time_zone, language=self.new.language)
-        self.created.append(made)
         self._by_name[called.casefold()].append(made)
         return made
 
-    @classmethod
-    def locked(cls, new: NewCompanies | None) -> "Companies":
-        """As the constructor; until the caller's transaction ends nobody else creates companies by name."""
-        if new is not None:
+    def nobodys(self, accounts: Iterable[Account]) -> list[Account]:
+        """Which of these, each once, nobody has saved by now, by name; those that somebody has are saved ones then.
+
+        Until the caller's transaction ends nobody else creates companies by name.
+        """
+        unsaved = {id(one): one for one in accounts if one.pk is None}
+        if unsaved:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        return cls(new)
-
-    def save(self) -> list[int]:
-        """Write those that are new; returns their keys, by which the caller remembers whom it has created."""
-        return [one.pk for one in Account.objects.bulk_create(self.created, batch_size=1_000)]
+            self._read()
+        return [one for one in unsaved.values() if one.pk is None]

@@ -14,10 +14,10 @@ from django.db import connection
 from subscriptions import actions, clock, lifecycle, reconciliation
 from subscriptions.actions import NotAllowed
 from subscriptions.lifecycle import Running, TakenOver
-from subscriptions.models import SKU, Account, Purpose, Subscription
+from subscriptions.models import SKU, Account, DriftField, Purpose, Subscription
 from subscriptions.models import SubscriptionStatus as S
 from subscriptions.reconciliation import VendorSilent
-from subscriptions.reconciliation.comparison import as_record, differing, of
+from subscriptions.reconciliation.comparison import Difference, as_record, differing, of
 from subscriptions.takeover.companies import Companies
 from subscriptions.vendors import port
 from subscriptions.vendors.port import Answer, Details, Outcome, Secret, VendorStatus
@@ -195,11 +195,17 @@ def _compared(one: Running, ours: Subscription, answer: Answer) -> Running | Not
     record = as_record(details)
     if differing(of(ours), details, clock.now()):
         lines = [line for line in reconciliation.compare(ours, record) if line.differs]
-        words = ", ".join(f"{line.label.lower()} {line.theirs} and not {line.ours}" for line in lines)
+        words = ", ".join(_told(line, ours) for line in lines)
         return NotAllowed(f"vendor_{lines[0].field}", f"The licence service says otherwise: {words}.")
     if one.code and details.activation_code and one.code != details.activation_code:
         return NotAllowed("vendor_code", "The licence service has another activation code for it.")
     return replace(one, code=one.code or details.activation_code, vendor_ends_at=ends_at, vendor_record=record)
+
+
+def _told(line: Difference, ours: Subscription) -> str:
+    if line.field != DriftField.TERM:
+        return f"{line.label.lower()} {line.theirs} and not {line.ours}"
+    return f"its end is {line.theirs}, and {f'not {line.ours}' if ours.ends_at else 'the file has none'}"
 
 
 def _ends_there(one: Running, ours: Subscription, details: Details) -> datetime | None:

@@ -10,14 +10,14 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import F
+from django.db import InterfaceError, OperationalError, connection, models, transaction
+from django.db.models import F, Func, Value
 
 from subscriptions import clock, lifecycle, quotes
 from subscriptions.actions import NotAllowed
 from subscriptions.bulk import Reason
 from subscriptions.lifecycle import Running, TakenOver
-from subscriptions.models import Subscription, Takeover, TakeoverOutcome, TakeoverRow, TakeoverStatus, User
+from subscriptions.models import Account, Subscription, Takeover, TakeoverOutcome, TakeoverRow, TakeoverStatus, User
 from subscriptions.models.secrets import EncryptedField
 from subscriptions.reconciliation import VendorSilent
 from subscriptions.takeover.companies import Companies, NewCompanies
@@ -47,11 +47,11 @@ class Preview:
     """By status."""
     cannot: dict[str, Reason] = field(default_factory=dict)
     """By the code of the refusal."""
-    companies: int = 0
-    """How many would be created."""
+    companies: set[str] = field(default_factory=set)
+    """Those that would be created: each of them gets a subscription."""
     without_code: int = 0
     each_period: dict[str, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
-    """What one period of all those that can costs here, by currency."""
+    """What their next periods are billed here, by currency; one that is not billed then counts for nothing."""
     chunk: list[tuple[object, ...]] = field(default_factory=list)
     """The rows that were looked at last, as lines of a CSV file under `results.OUTCOMES`."""
 
@@ -61,9 +61,9 @@ def preview(base: Base, *, asks_vendor: bool, new: NewCompanies | None = None) -
 
     Raises BadSheet, and VendorSilent.
     """
-    found, companies = Preview(), Companies(new)
+    found = Preview()
     lines = iter(base)
-    with closing(Desk(companies, asks_vendor=asks_vendor)) as desk:
+    with closing(Desk(Companies(new), asks_vendor=asks_vendor)) as desk:
         ahead: deque[tuple[list[Line], Pending]] = deque()
         while True:
             while len(ahead) < _AHEAD and (chunk := list(islice(lines, CHUNK))):
@@ -71,7 +71,6 @@ def preview(base: Base, *, asks_vendor: bool, new: NewCompanies | None = None) -
             if not ahead:
                 break
             _add(found, *ahead.popleft())
-            found.companies = len(companies.created)
             yield found
     if not found.rows:
         yield found
@@ -93,7 +92,10 @@ def _add(found: Preview, lines: Sequence[Line], pending: Pending) -> None:
             Reason.add(found.can, one.status, named, words)
             found.chunk.append(as_cells(line.position, line.subscriber_id, line.told, CAN, "", f"As {one.status}."))
             found.without_code += one.code is None
-            found.each_period[ours.currency] += prices.terms_of(ours).line(one.seats)
+            if one.account.pk is None:
+                found.companies.add(one.account.name)
+            if quotes.is_billed_next(ours):
+                found.each_period[ours.currency] += prices.terms_of(ours).line(one.seats)
 
 
 # --- a takeover ------------------------------------------------------------------------------------------------------
@@ -109,27 +111,23 @@ def begin(
     asks_vendor: bool,
     new: NewCompanies | None = None,
 ) -> Takeover:
-    """Write a takeover down with all its rows, and create the `new` companies that they name.
+    """Write a takeover down with all its rows; `take` creates the `new` companies that they name.
 
-    No subscription is written yet. A line that is wrong leaves nothing behind. Raises BadSheet, and NotAllowed
-    (`nothing_chosen`).
+    No subscription is written yet, and no company. A line that is wrong leaves nothing behind. Raises BadSheet, and
+    NotAllowed (`nothing_chosen`).
     """
     with transaction.atomic(durable=True):
         takeover = Takeover.objects.create(
             source=source, reason=reason, actor=actor, audience=audience, file=base.words, asks_vendor=asks_vendor,
-            created_at=clock.now(),
+            created_at=clock.now(), time_zone=new.time_zone if new else "", language=new.language if new else "",
         )  # fmt: skip
-        companies = Companies.locked(new)
         lines = iter(base)
         while some := list(islice(lines, _STORED)):
             _store(takeover, some)
             takeover.total += len(some)
-            if new is not None:
-                _name(companies, some)
         if not takeover.total:
             raise NotAllowed("nothing_chosen", "The file has no rows.")
-        takeover.companies = companies.save()
-        takeover.save(update_fields=["total", "companies"])
+        takeover.save(update_fields=["total"])
     return takeover
 
 
@@ -147,30 +145,23 @@ def _store(takeover: Takeover, lines: Sequence[Line]) -> None:
         )
 
 
-def _name(companies: Companies, lines: Sequence[Line]) -> None:
-    for line in lines:
-        try:
-            companies.find(line.told["account"], line.told.get("currency", ""))
-        except NotAllowed:
-            # The row is refused when its turn comes.
-            continue
-
-
 def take(takeover: Takeover, *, allow: int | None = None) -> Iterator[Takeover]:
     """Take over what waits, set by set; the takeover comes back with its counts after each set.
 
+    A new company is created with the first subscription that it gets, in the same transaction, and by nobody twice.
     Once `allow` rows have failed since this call, nothing more is taken over and it is `stopped`; what is here already
     is no failure. It may be called again, after a crash too, and by two processes at once: each row is decided about
     once. Raises VendorSilent when the vendor does not answer; it is `stopped` then, too.
     """
     _update(takeover, status=TakeoverStatus.RUNNING, finished_at=None)
-    with closing(Desk(Companies(), asks_vendor=takeover.asks_vendor)) as desk:
+    companies = Companies(NewCompanies(takeover.time_zone, takeover.language) if takeover.time_zone else None)
+    with closing(Desk(companies, asks_vendor=takeover.asks_vendor)) as desk:
         try:
             for rows, found in _looked_at(takeover, desk, decide=allow is not None):
                 failed = [n for n, one in enumerate(found, 1) if _is_failure(one)]
                 enough = allow is not None and len(failed) >= allow
                 until = failed[allow - 1] if allow is not None and enough else len(rows)
-                _write(takeover, rows[:until], found[:until])
+                _write(takeover, companies, rows[:until], found[:until])
                 takeover.refresh_from_db(fields=["taken", "refused"])
                 if enough:
                     stop(takeover)
@@ -239,17 +230,24 @@ class _TakenByAnother(Exception):  # noqa: N818 - leaves a transaction
     """Another process has decided about some of these rows meanwhile."""
 
 
-def _write(takeover: Takeover, rows: Sequence[_Waiting], found: Found) -> None:
+def _write(takeover: Takeover, companies: Companies, rows: Sequence[_Waiting], found: Found) -> None:
     good = [one for one in found if isinstance(one, Running)]
+    nobodys: list[Account] = []
+
+    def first() -> None:
+        nobodys[:] = companies.nobodys(one.account for one in good)
 
     def mark(results: TakenOver) -> None:
         decided = iter(results)
         _mark(takeover, rows, [next(decided) if isinstance(one, Running) else one for one in found])
+        if created := [one.pk for one in nobodys if one.pk is not None]:
+            more = Func("companies", Value(created, models.JSONField()), template="%(expressions)s", arg_joiner=" || ")
+            Takeover.objects.filter(pk=takeover.pk).update(companies=more)
 
     try:
         lifecycle.take_over(
             good, source=takeover.source, reason=takeover.reason, actor=takeover.actor, audience=takeover.audience,
-            then=mark,
+            first=first, then=mark,
         )  # fmt: skip
     except _TakenByAnother:
         log.info("rows were taken over by another process", takeover=takeover.pk)
@@ -265,8 +263,8 @@ def _write(takeover: Takeover, rows: Sequence[_Waiting], found: Found) -> None:
             return
         # Whatever is wrong with one row must not stop the others: halves, until it stands alone.
         half = len(rows) // 2
-        _write(takeover, rows[:half], found[:half])
-        _write(takeover, rows[half:], found[half:])
+        _write(takeover, companies, rows[:half], found[:half])
+        _write(takeover, companies, rows[half:], found[half:])
 
 
 def _mark(takeover: Takeover, rows: Sequence[_Waiting], results: TakenOver) -> None:

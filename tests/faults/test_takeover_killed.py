@@ -15,7 +15,7 @@ import pytest
 from django.conf import settings as django_settings
 
 from subscriptions import actions, clock, takeover
-from subscriptions.models import Charge, Event, Subscription, Takeover
+from subscriptions.models import Account, Charge, Event, Subscription, Takeover
 from subscriptions.sheets import Sheet
 from subscriptions.takeover import Base
 from tests.factories import AccountFactory, SKUFactory
@@ -93,11 +93,13 @@ def begin():
     SKUFactory(code="KES")
     AccountFactory(name="Acme")
     today = clock.now().date()
-    row = f"Acme,KES,25,{{:032X}},{today - timedelta(300)},{today + timedelta(10)},FAKE0-AAAAA-BBBBB-CCCCC\n"
-    data = ",".join([*takeover.NEEDED, "activation_code"]) + "\n" + "".join(row.format(n) for n in range(ROWS))
+    row = f"{{}},KES,25,{{:032X}},{today - timedelta(300)},{today + timedelta(10)},EUR,FAKE0-AAAAA-BBBBB-CCCCC\n"
+    # Companies that are new, each in some of the sets, and one that is here.
+    rows = "".join(row.format(f"New {n // 30}" if n % 2 else "Acme", n) for n in range(ROWS))
+    data = ",".join([*takeover.NEEDED, "currency", "activation_code"]) + "\n" + rows
     base = Base(Sheet(io.BytesIO(data.encode()), needed=takeover.NEEDED), "base.csv")
     about = {"source": "Old portal", "reason": "We move", "actor": None, "audience": actions.COMMAND}
-    return takeover.begin(base, asks_vendor=False, **about)
+    return takeover.begin(base, asks_vendor=False, new=takeover.NewCompanies("Europe/Zurich"), **about)
 
 
 def taken_of(run):
@@ -130,3 +132,7 @@ def test_killed_and_resumed(nursery):
     assert set(Event.objects.values_list("subscription", flat=True)) == subscriptions
     assert set(Charge.objects.values_list("subscription", "amount")) == {(pk, 0) for pk in subscriptions}
     assert Charge.objects.count() == ROWS
+    companies = Account.objects.exclude(name="Acme")
+    assert sorted(companies.values_list("name", flat=True)) == sorted(f"New {n}" for n in range(ROWS // 30))
+    assert run.companies == list(companies.order_by("pk").values_list("pk", flat=True))
+    assert not companies.filter(subscriptions=None).exists()

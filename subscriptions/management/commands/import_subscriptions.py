@@ -41,8 +41,8 @@ class Command(RowsCommand):
         )
         parser.add_argument(
             "--create-companies", metavar="TIME_ZONE",
-            help="create companies that nobody here has, such as with Europe/Ljubljana. Currency and time zone stay: "
-            "the ledger is kept in them",
+            help="create companies that nobody here has, such as with Europe/Ljubljana, each with the first "
+            "subscription that is taken over for it. Currency and time zone stay: the ledger is kept in them",
         )  # fmt: skip
         parser.add_argument(
             "--language", choices=Language.values, default=Language.ENGLISH, help="of companies that are created"
@@ -131,9 +131,9 @@ class Command(RowsCommand):
             self._say(f"{reason.count:>9,}  can be taken over as {status}")
             self._examples([f"{named}: {words}" for named, words in reason.examples], reason.count)
         for currency, amount in sorted(found.each_period.items()):
-            self._say(f"{'':>11}A period of all of them costs {pricing.money(amount, currency)} here")
+            self._say(f"{'':>11}A period of those that are billed next costs {pricing.money(amount, currency)} here")
         if found.companies:
-            self._say(f"{'':>11}Companies that are created: {found.companies:,}")
+            self._say(f"{'':>11}Companies that are created: {len(found.companies):,}")
         if found.without_code:
             self._say(f"{'':>11}Without an activation code: {found.without_code:,}")
         self._already_here(found.cannot)
