@@ -438,3 +438,18 @@ def test_pages_about_money_and_plans_are_accessible(open_page, cast, at_vendor, 
     ):
         page.goto(address)
         accessible(page)
+
+
+def test_links_that_stand_alone_are_targets_of_24_px(open_page, cast, subscription):
+    OrderFactory(subscription=subscription)
+    page = open_page(cast.operator, viewport={"width": 360, "height": 800})
+    for path in (
+        reverse("admin:subscriptions_subscription_changelist"),
+        reverse("admin:subscriptions_subscription_change", args=[subscription.pk]),
+    ):
+        page.goto(path)
+        heights = page.locator(":is(.card-head, .code-row, .downloads, .shortcut-about) > a").evaluate_all(
+            "(all) => all.map((one) => one.getBoundingClientRect().height)"
+        )
+        assert heights
+        assert min(heights) >= 24, path
