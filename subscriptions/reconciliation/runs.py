@@ -159,20 +159,22 @@ def _compare(run: ReconciliationRun, rows: list[_Row]) -> None:
         )
     )
     at = clock.now()
-    unanswered = 0
+    failed: dict[tuple[str, str], list[_Row]] = defaultdict(list)
     readings: list[Read] = []
     for row in asked:
         answer = answers[row.pk]
         if answer.code != port.NOT_FOUND and (answer.outcome != Outcome.DONE or answer.details is None):
-            unanswered += 1
-            log.warning(
-                "record cannot be read", subscription_id=row.pk, outcome=str(answer.outcome), code=answer.code,
-                said=answer.message,
-            )  # fmt: skip
+            failed[str(answer.outcome), answer.code].append(row)
         elif row.pk in known or differing(row.ours, answer.details, at):
             record = as_record(answer.details) if answer.details else UNKNOWN_THERE
             readings.append(Read(row.pk, row.version, record))
-    _write(run, rows, readings, explained=len(explained), unanswered=unanswered)
+    # A line for each row would be a million of them, when a vendor is gone.
+    for (outcome, code), some in failed.items():
+        said = answers[some[0].pk].message
+        log.warning(
+            "records cannot be read", count=len(some), subscription_id=some[0].pk, outcome=outcome, code=code, said=said
+        )
+    _write(run, rows, readings, explained=len(explained), unanswered=sum(map(len, failed.values())))
 
 
 def _ask(rows: Iterable[_Row]) -> dict[int, Answer]:
