@@ -901,6 +901,33 @@ def test_activated_although_its_end_has_come_it_has_none_any_more(begun, run, dr
     assert run("2027-02-20") == {}
 
 
+def test_activated_on_the_day_after_its_end_the_period_is_charged_once(begun, run, travel, drain, emulator):
+    ends = instant("2027-02-15") + timedelta(hours=12)
+    subscription = begun("2027-01-15", status="suspended", ends_at=ends)
+    refuse(emulator, "HardCancel")
+    run(ends)
+    drain()
+    travel(instant("2027-02-16") + timedelta(hours=6))
+    order = place(subscription, "activate")
+    drain()
+    shown = quotes.quote_of(order)
+    assert (shown.lines, shown.later.words) == ((), "EUR 87.50 a month for 25 seats from 15 February 2027")
+    assert run("2027-02-17") == {"billed": 1}
+    assert lines(subscription) == billed(("2027-02-15", "2027-03-15"))
+
+
+def test_an_activation_before_a_kept_end_names_no_later_periods(begun, travel, drain, run):
+    ends = utc("2027-02-15T00:00")
+    account = AccountFactory(time_zone="Europe/Zagreb")
+    subscription = begun("2027-01-15", account=account, status="suspended", ends_at=ends)
+    travel("2027-02-01")
+    order = place(subscription, "activate")
+    drain()
+    assert fresh(subscription).status == "ending"
+    assert quotes.quote_of(order).later is None
+    assert run(ends) == {"ended": 1}
+
+
 def test_a_planned_activation_falls_due_while_suspended(suspended, run, drain):
     subscription = suspended()
     order = place(subscription, "activate", when=date(2027, 3, 1))
