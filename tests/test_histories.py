@@ -147,7 +147,8 @@ class Book:
                     on = date.fromisoformat(since) if since else on
                     self._credit(event, self.left(on), on)
             case "activate":
-                if not self.lines and not self._planned_to_a_start(order, on):
+                # What begins after it is billed whole, when it begins.
+                if not self.lines and on < self.end:
                     share = Fraction((self.end - on).days, (self.end - self.start).days)
                     amount = self.seats * self.price(order.placed_at, self.seats) * share
                     self.book(event, cents(amount), on, self.end)
@@ -207,6 +208,7 @@ class Histories(RuleBasedStateMachine):
     """One subscription from its start; the fixtures are put on the class by the test."""
 
     emulator = drain = portal = None
+    ends_at_vendor = False
 
     @initialize(data=st.data())
     def start(self, data):
@@ -243,7 +245,8 @@ class Histories(RuleBasedStateMachine):
         self.change_prices(data=data)
         seats = data.draw(st.integers(5, 20))
         if data.draw(st.booleans()):
-            self.take_over(small, seats, data.draw(st.integers(1, 28)), data.draw(st.integers(0, 40)))
+            ends_in, vendor = data.draw(st.integers(0, 40)), data.draw(st.sampled_from([None, None, 0, 9, 23]))
+            self.take_over(small, seats, data.draw(st.integers(1, 28)), ends_in, vendor)
             return
         order = self.tried(lambda: lifecycle.start(self.account, small, seats, actor=self.staff, audience=BSS))
         if order.status == "awaiting_approval":
@@ -251,21 +254,27 @@ class Histories(RuleBasedStateMachine):
         self.pk = order.subscription_id
         self.drain()
 
-    def take_over(self, sku, seats, charged_for, ends_in):
-        """In place of a start: it ran in another system, has paid until some days from now, and may be ending."""
+    def take_over(self, sku, seats, charged_for, ends_in, vendor):
+        """In place of a start: it ran in another system, has paid until some days from now, and may be ending.
+
+        By the vendor itself, where `vendor` is the hour of the day.
+        """
         today = self.day(clock.now())
         next_charge = today + timedelta(days=charged_for)
         name = f"{Subscription.objects.count() + 1:032X}"
+        ends_at = None
+        if ends_in and vendor is not None:
+            ends_at = actions.midnight(today + timedelta(days=ends_in), self.account) + timedelta(hours=vendor)
         one = lifecycle.Running(
             name, self.account, sku, seats, today - timedelta(days=400), next_charge, term_ends_on=next_charge,
             anchor_day=next_charge.day, status="ending" if ends_in else "active",
-            ends_on=today + timedelta(days=ends_in) if ends_in else None,
+            ends_on=today + timedelta(days=ends_in) if ends_in else None, vendor_ends_at=ends_at,
         )  # fmt: skip
         self.emulator.control.put_subscriber(name, product=sku.vendor_product_id, seats=seats, start=clock.now())
         about = {"source": "Old portal", "reason": "We move", "actor": self.staff, "audience": BSS}
         [taken] = lifecycle.take_over([one], **about)
         assert isinstance(taken, Subscription), taken.sentence
-        self.pk = taken.pk
+        self.pk, self.ends_at_vendor = taken.pk, ends_at is not None
 
     # --- what people do ---
 
@@ -460,8 +469,17 @@ class Histories(RuleBasedStateMachine):
         assert mine.filter(status__in=OPEN_ORDER).count() <= 1
         scheduled = list(mine.filter(status="scheduled"))
         assert len(scheduled) <= 1
-        ending = self.subscription().status == "ending"
+        ending = self.subscription().status == "ending" and not self.ends_at_vendor
         assert not ending or any(one.action == "cancel" for one in mine.filter(due_at__isnull=False))
+
+    @invariant()
+    def no_period_begins_after_the_end(self):
+        if not hasattr(self, "pk"):
+            return
+        subscription = self.subscription()
+        if subscription.status not in ("ending", "suspended") or subscription.ends_at is None:
+            return
+        assert subscription.period_start < self.day(subscription.ends_at)
 
     @invariant()
     def ledger_equals_the_second_book(self):
