@@ -221,15 +221,17 @@ def test_what_follows_is_noted(sku):
     assert preview(NEW.split("\n", 1)[0] + "\nN1,P,,N,V,5,9,,,,\n").notes == ["N1 has no price."]
 
 
-def test_another_product_of_the_vendor_makes_running_subscriptions_differ(sku):
-    was = sku.vendor_product_id
+def test_another_product_of_the_vendor_is_none_of_what_was_started_before(sku):
     for status in ("active", "suspended", "cancelled"):
         SubscriptionFactory(sku=sku, status=status)
-    other = SKUFactory(code="KL2")
-    plan = preview(f"sku,vendor_product_id\nKL1,OTHER\nKL2,{other.vendor_product_id}X\n")
-    assert plan.notes == [
-        f"KL1: 2 running subscriptions are of {was} at the licence service. They stay that there, and differ from here "
-        "on."
+    other, unsold = SKUFactory(code="KL2"), SKUFactory(code="KL3")
+    SubscriptionFactory(sku=other)
+    rows = f"KL1,OTHER\nKL2,{other.vendor_product_id}X\nKL3,{unsold.vendor_product_id}X\n"
+    assert preview(f"sku,vendor_product_id\n{rows}").notes == [
+        "KL1: 2 subscriptions were started before this. The licence service keeps the product that it has of each; "
+        "Drift lists those that differ.",
+        "KL2: 1 subscription was started before this. The licence service keeps the product that it has of it; "
+        "Drift lists it if it differs.",
     ]
     assert not preview("sku,name\nKL1,Another name\n").notes
 

@@ -71,9 +71,9 @@ class Comparison:
         named = [self.skus[code].pk for code in contents.skus if code in self.skus]
         for band in PriceBand.objects.filter(sku__among=named).select_related("sku"):
             self.bands[band.sku.code, band.currency, band.seats_from] = band
-        # Whose prices or seats are touched, and what was the vendor's product of those that have another one now.
+        # Whose prices or seats are touched, and which have another product of the vendor now.
         self.touched: dict[str, SKU] = {}
-        self.was_of: dict[str, str] = {}
+        self.of_another_product: list[str] = []
 
     def plan(self) -> Plan:
         """All that would change. Raises BadCatalogue."""
@@ -148,7 +148,7 @@ class Comparison:
             self.touched[row.code] = row
         for name, before, _ in values:
             if isinstance(row, SKU) and name == "vendor_product_id" and before:
-                self.was_of[row.code] = before
+                self.of_another_product.append(row.code)
 
     def _judge(self, row: Product | SKU, about: str, said: Said) -> None:
         """By the fields of the model; its constraints are PostgreSQL's to judge, for all rows at once."""
@@ -209,12 +209,17 @@ class Comparison:
     # --- what follows ------------------------------------------------------------------------------------------------
 
     def _notes(self) -> None:
-        started = _started([self.skus[code] for code in self.was_of])
-        for code, before in self.was_of.items():
+        started = _started([self.skus[code] for code in self.of_another_product])
+        for code in self.of_another_product:
             if count := started.get(self.skus[code].pk):
-                what = "1 running subscription is" if count == 1 else f"{count:,} running subscriptions are"
+                what, has, listed = (
+                    ("1 subscription was", "it has of it", "it if it differs")
+                    if count == 1
+                    else (f"{count:,} subscriptions were", "it has of each", "those that differ")
+                )
                 self.found.notes.append(
-                    f"{code}: {what} of {before} at the licence service. They stay that there, and differ from here on."
+                    f"{code}: {what} started before this. The licence service keeps the product that {has}; "
+                    f"Drift lists {listed}."
                 )
         outside = _outside([sku for sku in self.touched.values() if sku.pk])
         for code, sku in self.touched.items():
