@@ -309,15 +309,17 @@ def test_no_company_is_created_of_whom_nothing_is_taken_over(base, monkeypatch):
 def test_a_takeover_that_is_gone_on_with_creates_companies_too(base, monkeypatch):
     monkeypatch.setattr("subscriptions.takeover.runs.CHUNK", 1)
     rows = [{"account": f"New {n}", "currency": "EUR"} for n in range(3)]
-    file = base(rows[0], rows[1] | {"seats": 1}, *rows[1:])
+    file = base(rows[0], rows[1] | {"seats": 1}, *rows[1:], rows[1])
     refusal(file, *UNCHECKED, *CREATING, "--language", "de", "--max-failures", 1, code=1)
     assert set(Account.objects.values_list("name", flat=True)) == {"Acme GmbH", "New 0"}
     refusal("--resume", Takeover.objects.get().pk, code=1)
     new = Account.objects.exclude(name="Acme GmbH")
     assert Takeover.objects.get().companies == list(new.order_by("pk").values_list("pk", flat=True))
-    assert set(new.values_list("name", "time_zone", "language", "subscriptions__seats")) == {
-        (f"New {n}", "Europe/Zurich", "de", 25) for n in range(3)
+    assert set(new.values_list("name", "time_zone", "language")) == {
+        (f"New {n}", "Europe/Zurich", "de") for n in range(3)
     }
+    taken = Subscription.objects.order_by("pk").values_list("account__name", flat=True)
+    assert list(taken) == ["New 0", "New 1", "New 2", "New 1"]
 
 
 def test_a_company_whose_row_cannot_be_written_is_not_created_and_its_neighbour_is(base):
