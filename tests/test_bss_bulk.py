@@ -305,6 +305,7 @@ def test_a_draft_that_is_forgotten_meanwhile_says_so(entered, make, operator, ch
 )
 def test_what_cannot_be_taken_back_is_meant(entered, sentence, make, operator, choose):
     run = choose(*make(2), action="cancel")
+    operator.post(address(run, "ask"), {"look": "yes", "ends": "now"})
     answer = operator.post(address(run, "ask"), {"reason": "gone", "confirm": "yes", **entered})
     assert answer.status_code == 422
     assert sentence in text(answer)
@@ -320,6 +321,15 @@ def test_the_number_to_type_is_that_of_the_button(make, operator, choose, confir
     assert fresh(run).status == "draft"
     confirm(run, ends="now", typed="3")
     assert fresh(run).status == "running"
+
+
+@pytest.mark.parametrize("typed", ["", "3", "2"])
+def test_the_number_of_another_choice_is_not_asked_for(typed, make, operator, choose, confirm):
+    run = choose(*make(2), action="cancel")
+    said = text(confirm(run, ends="now", typed=typed))
+    assert "What you entered changes what would happen." in said
+    assert "to show that you mean" not in said
+    assert (fresh(run).status, fresh(run).given) == ("draft", {"when": "now"})
 
 
 def test_a_suspension_until_a_day_asks_what_becomes_of_a_planned_change(make, operator, choose, confirm):

@@ -1,6 +1,7 @@
 """What is asked for many subscriptions at once: as for one, where the same answer fits all of them."""
 
 from datetime import date
+from functools import cached_property
 from typing import Any, cast
 
 from django import forms
@@ -201,7 +202,7 @@ class CancelManyForm(BulkForm):
         told = f"For an end now or back-dated, type {self._many}: a cancelled subscription does not come back."
         self.fields["typed"].help_text = told
 
-    @property
+    @cached_property
     def _able(self) -> int | None:
         """How many can be cancelled as they were looked at; None while they are."""
         seen = bulk.preview_of(self.run)
@@ -235,11 +236,14 @@ class CancelManyForm(BulkForm):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
-        final = cleaned.get("ends") in (NOW, BACK_DATED)
-        if self.confirming and final and self._able is None:
+        final = cleaned.get("ends") in (NOW, BACK_DATED) and "on" in cleaned
+        # The number of another choice than was looked at is not known; it is looked at first, and nothing confirmed.
+        if not (self.confirming and final and self.given == self.run.given):
+            return cleaned
+        if self._able is None:
             words = "Not all of them were looked at yet. Wait until they are, then type how many can be cancelled."
             self.add_error("typed", words)
-        elif self.confirming and final and cleaned.get("typed", "").replace(",", "") != str(self._able):
+        elif cleaned.get("typed", "").replace(",", "") != str(self._able):
             self.add_error("typed", f"Type {self._able:,} to show that you mean all that can be cancelled.")
         return cleaned
 
