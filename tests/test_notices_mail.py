@@ -444,18 +444,23 @@ def test_what_comes_afterwards_is_said_by_its_rhythm(months, mail_of):
         assert PHRASES[language]["Charged"] + ":" not in mail.body
 
 
-@pytest.mark.parametrize(("language", "said"), [
-    ("en", "EUR 309.00 a month for 30 seats, from 31 March 2027; then EUR 206.00 a month for 20 seats, from 30 April"),
-    ("de", "309,00 EUR im Monat für 30 Plätze, ab 31. März 2027; dann 206,00 EUR im Monat für 20 Plätze, ab 30. April"),
+@pytest.mark.parametrize(("language", "list_of_plan", "said"), [
+    ("en", "same",
+     "EUR 309.00 a month for 30 seats, from 31 March 2027; then EUR 206.00 a month for 20 seats, from 30 April"),
+    ("de", "same",
+     "309,00 EUR im Monat für 30 Plätze, ab 31. März 2027; dann 206,00 EUR im Monat für 20 Plätze, ab 30. April"),
+    ("en", "other", "for 30 seats, from 31 March 2027, excl. VAT; then 20 seats, from 30 April 2027, as planned"),
+    ("de", "other", "ab 31. März 2027, zzgl. MwSt.; dann 20 Plätze, ab 30. April 2027, wie geplant"),
 ])  # fmt: skip
-def test_what_comes_afterwards_counts_a_plan_that_was_kept(language, said, cast, acme):
+def test_what_comes_afterwards_counts_a_plan_that_was_kept(language, list_of_plan, said, cast, acme):
     Account.objects.filter(pk=acme.pk).update(language=language)
     subscription, comes = SubscriptionFactory(account=acme), DUE + timedelta(days=30)
     plan = Quote("EUR", comes.date(), (), Later(20, Decimal("206.00"), comes.date(), 1, "")).to_json()
-    plan |= {"at": AT.isoformat(), "version": 1, "fingerprint": ""}
+    pins = {"at": AT.isoformat(), "version": 1, "fingerprint": "same"}
+    plan |= pins | {"fingerprint": list_of_plan}
     about = {"subscription": subscription, "placed_at": AT}
     OrderFactory(**about, action="decrease", status="scheduled", due_at=comes, quote=plan, **FEWER)
-    order = OrderFactory(**about, action="increase", status="completed", finished_at=AT, quote=COSTS, **MORE)
+    order = OrderFactory(**about, action="increase", status="completed", finished_at=AT, quote=COSTS | pins, **MORE)
     event = EventFactory(subscription=subscription, order=order, kind="increase.completed", at=AT)
     made = Notice.objects.create(event=event, user=cast.owner, kind="done")
     for part in both_parts(letters.letter(Notice.objects.get(pk=made.pk))):

@@ -6,7 +6,7 @@ from typing import Any
 
 from subscriptions import actions, pricing, quotes
 from subscriptions.actions import Action, Situation
-from subscriptions.lifecycle.kept import later_words
+from subscriptions.lifecycle.kept import Kept, as_of_now, as_planned, later_words
 from subscriptions.lifecycle.orders import KEEP
 from subscriptions.lifecycle.placing import STALE_QUOTE, activation_on
 from subscriptions.lifecycle.plans import planned_choices, why_not_plan
@@ -47,12 +47,18 @@ class Proposal:
         return planned_choices(self.about, self.action, planned=planned, after=self.after)
 
     @property
-    def kept(self) -> Order | None:
+    def plan(self) -> Order | None:
         """The scheduled order that stays beside this change, unless whoever orders it withdraws that."""
         scheduled, choices = self.about.scheduled, self.choices
         if scheduled is None or self.planned or scheduled.action == actions.ACTIVATE.stem:
             return None
         return scheduled if KEEP in choices or not choices else None
+
+    @property
+    def kept(self) -> Kept | None:
+        """What `plan` costs, at the prices that hold now."""
+        plan = self.plan
+        return as_of_now(plan, self.subscription, self.prices, self.about.at) if plan else None
 
     @property
     def later_words(self) -> str:
@@ -116,15 +122,16 @@ class Figure:
 
 
 def figures(shown: Pinned, proposal: Proposal) -> list[Figure]:
-    """Old and new side by side, both beside what is planned now."""
+    """Old and new side by side, both beside what is planned now, each at its own prices."""
     if proposal.quote is None:
         return []
-    kept = proposal.kept
-    pairs = zip(_figures(shown.quote, kept), _figures(proposal.quote, kept), strict=True)
+    plan = proposal.plan
+    seen = as_planned(plan, shown.fingerprint) if plan else None
+    pairs = zip(_figures(shown.quote, seen), _figures(proposal.quote, proposal.kept), strict=True)
     return [Figure(name, seen, now) for (name, seen), (_, now) in pairs]
 
 
-def _figures(quote: Quote, kept: Order | None) -> list[tuple[str, str]]:
+def _figures(quote: Quote, kept: Kept | None) -> list[tuple[str, str]]:
     return [
         ("Due", pricing.money(quote.due_now, quote.currency)),
         ("Computed as", "; ".join(line.words for line in quote.lines) or "Nothing is charged"),

@@ -259,9 +259,12 @@ class _About:
         name = ("Charged" if due > 0 else "Credited") if self.what == "completed" else "Price" if due > 0 else "Credit"
         found = {name: self.say("net", amount=self.tongue.money(abs(due), currency))} if due else {}
         kept = lifecycle.kept_beside(self.order) if self.order else None
-        if laters := lifecycle.laters(self.quote, kept):
-            words = self.say("then").join(self.tongue.later(one, currency) for one in laters)
-            found["Afterwards"] = self.say("net", amount=words)
+        laters = lifecycle.laters(self.quote, kept)
+        if priced := self.say("then").join(self.tongue.later(one.later, currency) for one in laters if one.priced):
+            priced = self.say("net", amount=priced)
+        # Only a plan, the last of them, can be without a price.
+        unpriced = [self.tongue.later_seats(one.later) for one in laters if not one.priced]
+        found["Afterwards"] = self.say("then").join(words for words in (priced, *unpriced) if words)
         return found
 
     def link(self) -> dict[str, str]:

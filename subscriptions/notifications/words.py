@@ -52,6 +52,7 @@ PHRASES: dict[str, dict[str, str]] = {
         "Convert until": "Last day to convert",
         "net": "{amount}, excl. VAT",
         "later": "{amount} {each} for {seats}, from {day}",
+        "later_seats": "{seats}, from {day}, as planned",
         "then": "; then ",
         "month": "a month",
         "year": "a year",
@@ -132,6 +133,7 @@ PHRASES: dict[str, dict[str, str]] = {
         "Convert until": "Letzter Tag zum Umwandeln",
         "net": "{amount}, zzgl. MwSt.",
         "later": "{amount} {each} für {seats}, ab {day}",
+        "later_seats": "{seats}, ab {day}, wie geplant",
         "then": "; dann ",
         "month": "im Monat",
         "year": "im Jahr",
@@ -231,6 +233,10 @@ class Tongue:
             seats=self.seats(later.seats),
             day=self.day(later.starts),
         )
+
+    def later_seats(self, later: Later) -> str:
+        """Of a plan whose price is not known."""
+        return self.say("later_seats", seats=self.seats(later.seats), day=self.day(later.starts))
 
     def who(self, actor: User | None, audience: str) -> str:
         """Customers by name; staff as the distributor; the rest is Seatdesk itself."""

@@ -43,11 +43,14 @@ def situation_or_404(request: SignedIn, pk: int) -> Situation:
         planned_action=F("planned__action"),
         planned_after=F("planned__after"),
         planned_quote=F("planned__quote"),
+        planned_due_at=F("planned__due_at"),
     )
     found = rows.filter(pk=pk).first()
     if found is None:
         raise Http404
-    planned = Order(action=found.planned_action, after=found.planned_after, quote=found.planned_quote)
+    planned = Order(
+        action=found.planned_action, after=found.planned_after, quote=found.planned_quote, due_at=found.planned_due_at
+    )
     scheduled = planned if planned.action else None
     return Situation(found, request.eyes, STOREFRONT, Role(found.role), scheduled=scheduled)
 

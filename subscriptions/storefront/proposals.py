@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from subscriptions import actions, lifecycle, pricing
 from subscriptions.lifecycle import Proposal, figures, propose
 from subscriptions.models import Order
-from subscriptions.quotes import Pinned
 
 __all__ = ["Planned", "Proposal", "figures", "planned", "propose"]
 
@@ -44,7 +43,8 @@ def _keep(proposal: Proposal, scheduled: Order) -> str:
         return "Keep it: it happens on its day as planned."
     words = f"Keep it: {_seats_after(proposal)} until {actions.day(scheduled.due_at, subscription)}"
     words += f", then {scheduled.after['Seats']:,}"
-    later = Pinned.from_json(scheduled.quote).quote.later if scheduled.quote else None
+    kept = proposal.kept
+    later = kept.quote.later if kept and kept.priced else None
     if later is None:
         return f"{words}."
     return f"{words} for {pricing.money(later.amount, subscription.currency)} {pricing.every(later.months)}."
