@@ -120,6 +120,7 @@ def test_what_is_made_meanwhile_is_none_of_them(mixed, many, draft, make):
 def test_a_worker_that_dies_among_them_loses_none_and_doubles_none(stem, given, mixed, many, draft, monkeypatch):
     run = draft(stem=stem, given=given)
     tasks.look.func(run.pk)
+    # Dies between its writing and its commit, at an instant that no signal would hit.
     write = drafts.write_next
 
     def die(*arguments):
