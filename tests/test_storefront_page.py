@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from subscriptions import clock, lifecycle
-from subscriptions.models import ChangeTarget, Event
+from subscriptions.models import ChangeTarget, Event, Subscription
 from tests import factories
 
 
@@ -397,19 +397,22 @@ def test_a_plan_of_a_suspended_one_waits(see, make):
 
 
 @pytest.mark.parametrize(
-    ("status", "finished_at", "effect"),
+    ("status", "finished_at", "effect", "state"),
     [
-        ("scheduled", None, "takes effect on 1 Mar 2027"),
-        ("placed", None, "to take effect on 1 Mar 2027"),
+        ("scheduled", None, "planned for 1 Mar 2027", "active"),
+        # It stands still, and may take effect later than planned.
+        ("scheduled", None, "planned for 1 Mar 2027", "suspended"),
+        ("placed", None, "to take effect on 1 Mar 2027", "active"),
         # After an open order it was later than planned.
-        ("completed", datetime(2027, 3, 2, 0, 1, tzinfo=UTC), "took effect on 2 Mar 2027"),
-        ("withdrawn", datetime(2027, 1, 9, 0, 1, tzinfo=UTC), "was to take effect on 1 Mar 2027"),
-        ("failed", datetime(2027, 3, 2, 0, 1, tzinfo=UTC), "was to take effect on 1 Mar 2027"),
+        ("completed", datetime(2027, 3, 2, 0, 1, tzinfo=UTC), "took effect on 2 Mar 2027", "active"),
+        ("withdrawn", datetime(2027, 1, 9, 0, 1, tzinfo=UTC), "was to take effect on 1 Mar 2027", "active"),
+        ("failed", datetime(2027, 3, 2, 0, 1, tzinfo=UTC), "was to take effect on 1 Mar 2027", "active"),
     ],
 )
 def test_a_planned_change_is_dated_by_when_it_was_planned_and_when_it_takes_effect(
-    see, cast, signed_in, subscription, status, finished_at, effect
+    see, cast, signed_in, subscription, status, finished_at, effect, state
 ):
+    Subscription.objects.filter(pk=subscription.pk).update(status=state)
     order = factories.OrderFactory(
         subscription=subscription, action="decrease", actor=cast.owner, status=status, before={"Seats": 25},
         after={"Seats": 20}, placed_at=datetime(2027, 1, 3, 10, 12, tzinfo=UTC),

@@ -161,7 +161,8 @@ class Line:
             case OrderStatus.COMPLETED:
                 return "took effect on"
             case OrderStatus.SCHEDULED:
-                return "takes effect on"
+                # While the subscription is suspended, its day may pass without it.
+                return "planned for"
             case OrderStatus.WITHDRAWN | OrderStatus.REJECTED | OrderStatus.FAILED:
                 return "was to take effect on"
         return "to take effect on"
