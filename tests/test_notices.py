@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from subscriptions import actions, lifecycle, notifications
-from subscriptions.actions import BSS, STOREFRONT, SYSTEM
+from subscriptions.actions import BSS, STOREFRONT, SYSTEM, terms
 from subscriptions.lifecycle import Wish
 from subscriptions.models import Event, Member, Notice, Order, Role, User
 from subscriptions.models.notice import STAFF_KINDS, NoticeKind, told
@@ -406,6 +406,12 @@ def test_the_page_shows_what_can_reach_a_role_and_everything_is_on(role, cast, s
     for kind in can_hear(Role(role)):
         assert kind.label in page
     assert not re.search(r"<style|\sstyle=|\son\w+=", page)
+
+
+def test_the_page_says_on_which_days_the_end_of_a_trial_is_announced(cast, signed_in):
+    page = " ".join(signed_in(cast.owner).get(URL).content.decode().split())
+    usual, short = terms.OF_TRIALS
+    assert f"{usual} days before, or {short} day before the end of a short one, with seats" in page
 
 
 def test_staff_without_a_company_are_told_why_there_is_nothing(cast, signed_in):
