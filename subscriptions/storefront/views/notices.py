@@ -29,7 +29,9 @@ HINTS: dict[NoticeKind, str] = {
     K.ENDED: "Its activation code no longer works.",
     K.REMINDER: "30 and 7 days before, with seats, price, date and the last day to reduce.",
     K.EXPIRED: "With the last day on which it can be renewed.",
-    K.TRIAL_ENDING: "7 days before, or 1 day before the end of a short one, with seats, price and the last day to convert it.",
+    K.TRIAL_ENDING: (
+        "7 days before, or 1 day before the end of a short one, with seats, price and the last day to convert it."
+    ),
     K.TRIAL: "It was not converted to a paid subscription.",
 }
 ABOUT: dict[Role, str] = {
