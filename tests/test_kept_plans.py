@@ -8,10 +8,10 @@ from django.urls import reverse
 from subscriptions import actions, lifecycle
 from subscriptions.actions import STOREFRONT
 from subscriptions.lifecycle import Wish
-from subscriptions.models import Account, Order, PriceBand
+from subscriptions.models import Account, ChangeTarget, Order, PriceBand
 from subscriptions.models.notice import Notice
 from subscriptions.notifications import letters
-from tests.factories import EventFactory
+from tests.factories import EventFactory, SKUFactory
 from tests.test_bss_money import check as check_in_bss
 from tests.test_bss_money import read
 from tests.test_periods import begun, fresh, lines, run, travel
@@ -133,3 +133,16 @@ def test_a_plan_that_stood_still_is_priced_for_the_next_period(signed_in, shrink
     assert "Then EUR 140.00 a month for 20 seats from 15 April 2027, as planned" in page
     # By then its day lies in a period that is over.
     assert f"{fresh(shrinking).period_start}" == "2027-03-15"
+
+
+def test_a_change_of_sku_that_stood_still_costs_what_was_shown_of_it(signed_in, begun, cast, run, drain):
+    subscription = begun("2027-01-15")
+    target = SKUFactory(product=subscription.sku.product)
+    ChangeTarget.objects.create(sku=subscription.sku, target=target)
+    change = Wish(subscription.pk, "change_sku", {"SKU": target.code, "Seats": 25}, when="period_end")
+    lifecycle.place(change, actor=cast.owner, audience=STOREFRONT)
+    lifecycle.place(Wish(subscription.pk, "suspend", {}, reason="Unpaid"), actor=cast.operator, audience=actions.BSS)
+    drain()
+    doubled(cast)
+    page = read(check_in_bss(signed_in(cast.operator), fresh(subscription), "activate"))
+    assert f"Then EUR 87.50 a month for 25 seats from {DAY}, as planned. If you withdraw that plan: EUR 175.00" in page
