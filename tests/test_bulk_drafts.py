@@ -220,6 +220,14 @@ def test_rows_that_changed_since_they_were_looked_at_are_refused_and_the_others_
     assert (fresh(run).placed, fresh(run).refused) == (2, 2)
 
 
+def test_what_another_tab_has_asked_for_is_not_confirmed_unseen(make, draft):
+    seen = draft(*make(1), stem="cancel", given={"when": "period_end"})
+    bulk.ask(fresh(seen), {"when": "now"}, "")
+    with pytest.raises(NotAllowed, match="in another tab"):
+        bulk.confirm(seen, "late")
+    assert fresh(seen).status == "draft"
+
+
 @pytest.mark.parametrize("lost", ["group", "account"])
 def test_somebody_who_lost_the_right_meanwhile_places_nothing(lost, make, draft, cast, many):
     run = draft(*make(4))

@@ -21,6 +21,7 @@ KEPT = timedelta(days=7)
 FORGOTTEN = NotAllowed("forgotten", "Nobody confirmed this for a week, and it was deleted. Choose them again.")
 NOT_CHOSEN = NotAllowed("not_chosen", "Not all of them are chosen yet. Wait until they are, then confirm.")
 NOT_LOOKED_AT = NotAllowed("not_looked_at", "Not all of them were looked at yet. Wait until they are, then confirm.")
+CHANGED = NotAllowed("changed", "Something else was asked for meanwhile, in another tab. Look at it, then confirm.")
 TOO_OLD = NotAllowed("too_old", "These figures were older than 15 minutes. Look at the new ones and confirm again.")
 
 
@@ -65,11 +66,14 @@ def ask(run: BulkRun, given: dict[str, Any], reason: str) -> None:
 def confirm(run: BulkRun, reason: str) -> None:
     """Make a run of a draft that was looked at, and owe the job that places it.
 
-    Raises NotAllowed: `confirmed` when it was before, `forgotten`, `not_chosen`, `not_looked_at`, `too_old`, or
-    `nothing_possible`.
+    Raises NotAllowed: `confirmed` when it was before, `forgotten`, `changed` when something else than `run.given` is
+    wanted of it by now, `not_chosen`, `not_looked_at`, `too_old`, or `nothing_possible`.
     """
+    meant = run.given
     with transaction.atomic(durable=True):
         seen = preview_of(_lock(run))
+        if run.given != meant:
+            raise CHANGED
         if run.choosing is not None:
             raise NotAllowed(NOT_CHOSEN.code, run.stopped_because) if run.stopped_because else NOT_CHOSEN
         if seen is None or seen.at is None:
