@@ -122,12 +122,10 @@ def _update(rows: Sequence[models.Model], columns: Sequence[Any]) -> None:
     table, values = _table(rows, [meta.pk, *columns])
     quote = connection.ops.quote_name
     assignments = ", ".join(f"{quote(one.column)} = v.{quote(one.column)}" for one in columns)
+    name = quote(meta.db_table)
+    update = f"UPDATE {name} AS t SET {assignments} FROM ({table}) AS v WHERE t.id = v.id"  # noqa: S608 - quoted names
     with connection.cursor() as cursor:
-        # Names of our own table and columns, quoted; the values are parameters.
-        cursor.execute(
-            f"UPDATE {quote(meta.db_table)} AS t SET {assignments} FROM ({table}) AS v WHERE t.id = v.id",  # noqa: S608
-            [values],
-        )
+        cursor.execute(update, [values])
     for row in rows:
         if before := vars(row).get("_as_read"):
             before.update((one.attname, vars(row)[one.attname]) for one in columns)
