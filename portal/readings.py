@@ -51,14 +51,17 @@ class Workers:
     """Seconds since any worker was heard of; None when none is known."""
 
 
+_WORKERS = """
+    SELECT count(*) FILTER (WHERE last_heartbeat > now() - %s * interval '1 second') AS alive,
+           extract(epoch FROM now() - max(last_heartbeat))::float8 AS silent_for
+    FROM procrastinate_workers
+"""
+
+
 def workers() -> Workers:
     """How many workers gave a sign of life lately; one that was killed counts until WORKER_STALLED_AFTER is over."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FILTER (WHERE last_heartbeat > now() - %s * interval '1 second'),"
-            " extract(epoch FROM now() - max(last_heartbeat))::float8 FROM procrastinate_workers",
-            [settings.WORKER_STALLED_AFTER],
-        )
+        cursor.execute(_WORKERS, [settings.WORKER_STALLED_AFTER])
         return Workers(*cursor.fetchone())
 
 
@@ -99,6 +102,17 @@ def queues(*, priority: int = EVERYTHING) -> list[Queue]:
     with connection.cursor() as cursor:
         cursor.execute(_QUEUES, [priority])
         return [Queue(*row) for row in cursor.fetchall()]
+
+
+def workers_and_queues() -> tuple[Workers, list[Queue]]:
+    """Both in one statement, for a page that counts its own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT * FROM ({_WORKERS}) AS worker LEFT JOIN ({_QUEUES}) AS queue ON true",  # noqa: S608 - constants
+            [settings.WORKER_STALLED_AFTER, EVERYTHING],
+        )
+        rows = cursor.fetchall()
+    return Workers(*rows[0][:2]), [Queue(*row[2:]) for row in rows if row[2] is not None]
 
 
 def oldest_bulk_job() -> float:

@@ -1,7 +1,7 @@
-"""The start page of BSS: the work that waits, then what runs, and how well it runs; at most 8 queries."""
+"""The start page of BSS: the work that waits, then what runs, and how well it runs; 7 queries."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -30,8 +30,8 @@ def context(user: Any) -> dict[str, Any]:
         shown["vendors"] = list(VendorState.objects.filter(paused_at__isnull=False).order_by("paused_at"))
     if sees("vendorcall"):
         shown["vendor"] = [lately("Last hour", HOUR), lately("Last 24 hours", DAY)]
-        shown["queue"] = queue()
-        shown["no_worker"] = no_worker()
+        workers, queues = readings.workers_and_queues()
+        shown["queue"], shown["no_worker"] = queue(queues), no_worker(workers)
     if sees("subscription") or sees("order"):
         counted = figures.read()
         shown["runs"] = what_runs(counted) if sees("subscription") else None
@@ -119,9 +119,8 @@ def _kinds(changes: Counter[str]) -> str:
 # --- how it runs -----------------------------------------------------------------------------------------------------
 
 
-def queue() -> dict[str, Any]:
+def queue(found: Sequence[readings.Queue]) -> dict[str, Any]:
     """Depth and age of the queues: what may run now, and how long the oldest of it has waited."""
-    found = readings.queues()
     waiting = sum(one.waiting for one in found)
     oldest = max((one.age for one in found), default=0.0)
     return {"waiting": waiting, "oldest": duration(oldest) if waiting else "", "later": sum(one.later for one in found)}
@@ -138,9 +137,8 @@ class NoWorker:
         return self.since is not None and self.since.date() == clock.now().date()
 
 
-def no_worker() -> NoWorker | None:
-    """None while a worker runs; 1 query."""
-    workers = readings.workers()
+def no_worker(workers: readings.Workers) -> NoWorker | None:
+    """None while a worker runs."""
     if workers.alive:
         return None
     silent = workers.silent_for
