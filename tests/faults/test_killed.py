@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from subscriptions import actions, lifecycle
 from subscriptions.lifecycle import Wish
@@ -156,12 +156,14 @@ def refusing_connections():
             other.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
-def workers_with_a_listener():
+def backends(condition):
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'"
-        )
+        cursor.execute(f"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND {condition}")
         return cursor.fetchone()[0]
+
+
+def workers_with_a_listener():
+    return backends("query LIKE 'LISTEN %'")
 
 
 def nearly_all_completed():
@@ -303,6 +305,18 @@ def test_an_idle_worker_that_loses_the_database_says_so_by_its_exit_code(yard, e
     with refusing_connections():
         end_all_connections()
         time.sleep(1)
+    wait_until(lambda: not worker.running, seconds=30)
+    assert worker.stop() == 1
+    assert "The worker has lost the database" in worker.log.read_text()
+
+
+def test_a_worker_that_loses_the_database_in_the_middle_of_a_statement_says_so_too(yard, emulator):
+    worker = yard.start()
+    wait_until(lambda: workers_with_a_listener() > 0, seconds=30)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE procrastinate_jobs")
+        wait_until(lambda: backends("wait_event_type = 'Lock'") > 0, seconds=30)
+        end_all_connections()
     wait_until(lambda: not worker.running, seconds=30)
     assert worker.stop() == 1
     assert "The worker has lost the database" in worker.log.read_text()

@@ -4,8 +4,10 @@ import asyncio
 import signal
 from typing import Any
 
-from procrastinate import App, cli
+from procrastinate import App, cli, exceptions
 from procrastinate.contrib.django.management.commands import procrastinate
+
+LOST = "The worker has lost the database, and ends. Start it again; no order is lost."
 
 
 class Command(procrastinate.Command):
@@ -38,5 +40,8 @@ async def _worker(app: App, **options: Any) -> None:
         # So it lets what runs come to its end.
         if not asked:
             raise
+    except exceptions.ConnectorException as error:
+        # It was just about to fetch a job.
+        raise RuntimeError(LOST) from error
     if not asked and options.get("wait", True):
-        raise RuntimeError("The worker has lost the database, and ends. Start it again; no order is lost.")
+        raise RuntimeError(LOST)
